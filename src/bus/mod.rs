@@ -1,0 +1,148 @@
+//! Floor 2: the bus. Where events come from, and where they wait when an endpoint cannot take them.
+//!
+//! Owns the trait that the actors speak to, and its two kinds: [`rabbitmq`] and, for the demo and
+//! hermetic tests, [`memory`]. Refuses to decide what is published or acknowledged. Read
+//! [`topology`] next: the names of everything that lockgate owns on RabbitMQ.
+
+pub mod memory;
+pub mod rabbitmq;
+pub mod topology;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use tokio::sync::mpsc;
+
+use crate::domain::delivery::Message;
+use crate::domain::names::Name;
+
+/// A queue that lockgate consumes or looks into.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Queue {
+    /// The platform's queue.
+    Source,
+    /// What waits for an endpoint: its parked lane.
+    Parked(Name),
+    /// An endpoint's dead letters.
+    Dead(Name),
+    /// Messages that are no event.
+    Rejected,
+    /// Parked or dead messages whose endpoint had no queue.
+    Orphan,
+}
+
+/// Where a message is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// The endpoint's parked queue, at once.
+    Park(Name),
+    /// The endpoint's parked queue, after this delay. The delay is one of the configured rungs.
+    Wait(Name, Duration),
+    /// The endpoint's dead-letter queue.
+    Dead(Name),
+    /// The queue of messages that are no event.
+    Rejected,
+    /// An exchange of the platform, with a routing key: for `lockgate send` and the demo.
+    Platform {
+        /// The exchange's name.
+        exchange: String,
+        /// The routing key.
+        routing_key: String,
+    },
+    /// The source queue itself, past any exchange: for `lockgate send` without bindings.
+    Source,
+}
+
+/// One message from a queue, with what is needed to acknowledge it.
+#[derive(Clone, Debug)]
+pub struct Delivery {
+    /// The subscription that delivered it; tags of another one mean nothing to this one.
+    pub generation: u64,
+    /// Counts from 1 within the generation, without gaps.
+    pub tag: u64,
+    /// The message.
+    pub message: Message,
+}
+
+/// A running consumer. It is lost when `deliveries` ends: consume anew, after a backoff.
+///
+/// `deliveries` holds at most the prefetch. Dropping the subscription cancels the consumer and
+/// gives back what is unacknowledged (which counts as a delivery there).
+pub struct Subscription {
+    /// Unique among all subscriptions of this bus.
+    pub generation: u64,
+    /// The messages, in order.
+    pub deliveries: mpsc::Receiver<Delivery>,
+    /// Acknowledges them.
+    pub control: Arc<dyn Control>,
+}
+
+/// Acknowledges and ends one subscription.
+pub trait Control: Send + Sync {
+    /// Acknowledges `tag` or, with `multiple`, it and everything unacknowledged before it.
+    ///
+    /// # Errors
+    /// When the subscription is lost: the messages will come again.
+    fn ack(&self, tag: u64, multiple: bool) -> BoxFuture<'static, Result<(), BusError>>;
+
+    /// Stops new deliveries; those already here can still be acknowledged. `deliveries` ends after
+    /// the last one. Idempotent.
+    ///
+    /// # Errors
+    /// When the subscription is lost.
+    fn cancel(&self) -> BoxFuture<'static, Result<(), BusError>>;
+}
+
+/// What the bus could not do.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum BusError {
+    /// No connection, or it was lost before an answer. What was asked may or may not have happened.
+    #[error("the bus is out of reach: {0}")]
+    Lost(String),
+    /// RabbitMQ refused: a missing queue, a missing permission, a queue that takes no more.
+    #[error("the bus refused: {0}")]
+    Refused(String),
+    /// RabbitMQ takes no publishes now (an alarm). Nothing was stored.
+    #[error("the bus is blocked: {0}")]
+    Blocked(String),
+}
+
+/// What is there, and what is missing, of the objects that lockgate needs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TopologyReport {
+    /// Objects that are not there, in words.
+    pub missing: Vec<String>,
+    /// Objects that were declared by this call.
+    pub declared: Vec<String>,
+}
+
+/// A message bus with durable queues, seen by the actors.
+pub trait Bus: Send + Sync + 'static {
+    /// Starts a consumer. A new one is needed after every loss.
+    fn consume(
+        &self,
+        queue: Queue,
+        prefetch: u16,
+    ) -> BoxFuture<'static, Result<Subscription, BusError>>;
+
+    /// Stores a message: it is safe on disk (confirmed and not returned) when this ends well.
+    /// Many may be under way at once; they are pipelined.
+    fn store(&self, target: Target, message: Message) -> BoxFuture<'static, Result<(), BusError>>;
+
+    /// Declares or checks everything for these endpoints and rungs, as the `topology` setting says.
+    fn prepare(
+        &self,
+        endpoints: Vec<Name>,
+        rungs: Vec<Duration>,
+    ) -> BoxFuture<'static, Result<TopologyReport, BusError>>;
+
+    /// How many messages are ready in a queue; `None` when it does not exist.
+    fn depth(&self, queue: Queue) -> BoxFuture<'static, Result<Option<u32>, BusError>>;
+
+    /// Whether a consuming connection is up now.
+    fn connected(&self) -> bool;
+
+    /// Closes every connection. Unacknowledged messages go back.
+    fn close(&self) -> BoxFuture<'static, ()>;
+}

@@ -1,0 +1,140 @@
+//! Floor 3: what the operator wrote, as types that cannot be wrong.
+//!
+//! Owns the layers, the keys, their defaults and every complaint about them. Refuses to act on
+//! them. Read [`endpoint`] and [`event`] for the tables, [`check`] for the rules between them.
+
+pub mod check;
+pub mod endpoint;
+pub mod event;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::domain::event::Organization;
+use crate::domain::names::Name;
+use crate::logic::intake::IntakeSettings;
+use crate::logic::routing::RoutingTable;
+use crate::logic::secret::{Secret, SecretUrl};
+use crate::transport::tls::TlsSettings;
+
+/// A whole, valid configuration.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The `--env` name.
+    pub environment: String,
+    /// `[organization]`
+    pub organization: Organization,
+    /// `[source]`
+    pub source: Source,
+    /// How messages become events: from `[source]`, `[organization]` and the environment.
+    pub intake: IntakeSettings,
+    /// All event configurations, with the endpoints' own.
+    pub routing: RoutingTable,
+    /// `[endpoints.*]`
+    pub endpoints: BTreeMap<Name, endpoint::Endpoint>,
+    /// `[admin]`
+    pub admin: Admin,
+    /// `[telemetry]`
+    pub telemetry: Telemetry,
+    /// `[runtime]`
+    pub runtime: Runtime,
+    /// What is no error but should be known, in words.
+    pub warnings: Vec<check::Problem>,
+}
+
+/// `[source]`: the platform's bus.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// `amqp://` or `amqps://`; `username` and `password` are already merged in.
+    pub url: SecretUrl,
+    /// The queue that is consumed.
+    pub queue: String,
+    /// Where given, the queue is declared and bound so.
+    pub bindings: Vec<Binding>,
+    /// Unacknowledged messages at most; `None` is `auto`.
+    pub prefetch: Option<u16>,
+    /// Larger events are rejected.
+    pub max_event_bytes: u64,
+    /// What may be declared.
+    pub topology: TopologyMode,
+    /// The first part of every name that lockgate owns on RabbitMQ.
+    pub prefix: String,
+    /// For `amqps`.
+    pub tls: TlsSettings,
+    /// Default 10 s.
+    pub heartbeat: Duration,
+}
+
+/// One binding of the source queue.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Binding {
+    /// The exchange, declared if it is not there.
+    pub exchange: String,
+    /// `topic`, `direct`, `fanout` or `headers`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The routing key.
+    #[serde(default)]
+    pub routing_key: String,
+}
+
+/// What lockgate may do about missing queues and exchanges.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TopologyMode {
+    /// Look first, declare what is missing, never redeclare.
+    Declare,
+    /// Look, and say what is missing.
+    Verify,
+    /// Trust.
+    Off,
+}
+
+/// `[admin]`
+#[derive(Clone, Debug)]
+pub struct Admin {
+    /// Where the admin surface listens.
+    pub listen: SocketAddr,
+    /// Required where `listen` is not loopback.
+    pub token: Option<Secret>,
+    /// Host names that are accepted besides loopback's.
+    pub hosts: Vec<String>,
+}
+
+/// `[telemetry]`
+#[derive(Clone, Debug)]
+pub struct Telemetry {
+    /// The form of the log.
+    pub log_format: LogFormat,
+}
+
+/// The form of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// `[runtime]`
+#[derive(Clone, Debug)]
+pub struct Runtime {
+    /// Threads for endpoints; default: cores, at most 4.
+    pub threads: usize,
+    /// How long attempts in flight may go on after a stop.
+    pub shutdown_grace: Duration,
+}
+
+/// Where the configuration is.
+#[derive(Clone, Debug)]
+pub struct Location {
+    /// The folder with `<environment>.toml`.
+    pub folder: PathBuf,
+    /// The environment.
+    pub environment: String,
+}

@@ -1,0 +1,22 @@
+//! Floor 1: decisions. Every rule of lockgate is a pure function or a state machine here.
+//!
+//! Refuses clocks, chance, I/O, async, actors and logging: time, randomness and identity come in
+//! as arguments. Reading order: [`intake`] (what is an event), [`routing`] (who gets it), [`body`],
+//! [`ecmascript`], [`filter`], [`topic`], [`signing`] (what is sent), [`classify`] (what came of
+//! it), [`retry`], [`breaker`], [`lane`] (what happens next), [`parcel`] (how it is parked),
+//! [`ledger`] (when the bus message is acknowledged), [`secret`].
+
+pub mod body;
+pub mod breaker;
+pub mod classify;
+pub mod ecmascript;
+pub mod filter;
+pub mod intake;
+pub mod lane;
+pub mod ledger;
+pub mod parcel;
+pub mod retry;
+pub mod routing;
+pub mod secret;
+pub mod signing;
+pub mod topic;

@@ -1,1 +1,3 @@
+//! The lockgate command.
+
 fn main() {}

@@ -1,0 +1,46 @@
+//! Certificates made for one test run: a private authority and servers that it vouches for.
+
+use std::path::{Path, PathBuf};
+
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+
+/// A certificate authority with one server certificate for `localhost` and `127.0.0.1`, as PEM files.
+pub struct Certs {
+    /// The authority's certificate: what `tls.ca_file` names.
+    pub ca: PathBuf,
+    /// The server's certificate.
+    pub cert: PathBuf,
+    /// The server's key.
+    pub key: PathBuf,
+}
+
+/// Makes an authority and a server certificate in `folder`.
+pub fn make(folder: &Path) -> Certs {
+    make_for(folder, &["localhost", "127.0.0.1"])
+}
+
+/// As [`make`], for other names.
+pub fn make_for(folder: &Path, names: &[&str]) -> Certs {
+    let ca_key = KeyPair::generate().unwrap();
+    let mut ca = CertificateParams::new(Vec::new()).unwrap();
+    ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    ca.distinguished_name.push(rcgen::DnType::CommonName, "lockgate test authority");
+    let ca_cert = ca.self_signed(&ca_key).unwrap();
+    let issuer = Issuer::new(ca, ca_key);
+
+    let key = KeyPair::generate().unwrap();
+    let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+    let params = CertificateParams::new(names).unwrap();
+    let cert = params.signed_by(&key, &issuer).unwrap();
+
+    let write = |name: &str, text: String| {
+        let path = folder.join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    Certs {
+        ca: write("ca.pem", ca_cert.pem()),
+        cert: write("cert.pem", cert.pem()),
+        key: write("key.pem", key.serialize_pem()),
+    }
+}

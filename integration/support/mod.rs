@@ -1,0 +1,39 @@
+//! What the integration tests stand on: private servers, certificates, waiting with a deadline.
+
+pub mod certs;
+pub mod http;
+pub mod mosquitto;
+pub mod process;
+pub mod rabbitmq;
+
+use std::future::Future;
+use std::net::TcpListener;
+use std::time::{Duration, Instant};
+
+/// A port that is free now.
+pub fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// Runs a test body on an actix system of its own, as the product does.
+pub fn on_system<F: Future<Output = ()> + 'static>(body: F) {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    actix_rt::System::new().block_on(body);
+}
+
+/// Waits until `condition` gives a value; fails loudly, naming `what`, when it takes too long.
+pub async fn eventually<T, F, C>(what: &str, within: Duration, mut condition: C) -> T
+where
+    C: FnMut() -> F,
+    F: Future<Output = Option<T>>,
+{
+    #[allow(clippy::disallowed_methods, reason = "a test's deadline is in real time")]
+    let start = Instant::now();
+    loop {
+        if let Some(value) = condition().await {
+            return value;
+        }
+        assert!(start.elapsed() < within, "{what}: not within {within:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}

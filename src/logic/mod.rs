@@ -3,7 +3,7 @@
 //! Refuses clocks, chance, I/O, async, actors and logging: time, randomness and identity come in
 //! as arguments. Reading order: [`intake`] (what is an event), [`routing`] (who gets it), [`body`],
 //! [`ecmascript`], [`filter`], [`topic`], [`signing`] (what is sent), [`classify`] (what came of
-//! it), [`retry`], [`breaker`], [`lane`] (what happens next), [`parcel`] (how it is parked),
+//! it), [`settle`], [`retry`], [`breaker`], [`lane`] (what happens next), [`parcel`] (how it is parked),
 //! [`ledger`] (when the bus message is acknowledged), [`secret`].
 
 pub mod body;
@@ -18,5 +18,6 @@ pub mod parcel;
 pub mod retry;
 pub mod routing;
 pub mod secret;
+pub mod settle;
 pub mod signing;
 pub mod topic;

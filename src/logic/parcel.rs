@@ -114,6 +114,25 @@ pub fn unpack(parcel: &Message) -> Option<(Message, Record)> {
     Some((message, record))
 }
 
+/// Tells messages apart across redeliveries: 128 bits of SHA-256 over event id, exchange, routing
+/// key and body, each preceded by its length.
+#[must_use]
+pub fn identity(event_id: &str, message: &Message) -> u128 {
+    let mut digest = ring::digest::Context::new(&ring::digest::SHA256);
+    let parts: [&[u8]; 4] = [
+        event_id.as_bytes(),
+        message.exchange.as_bytes(),
+        message.routing_key.as_bytes(),
+        &message.body,
+    ];
+    for part in parts {
+        digest.update(&(part.len() as u64).to_be_bytes());
+        digest.update(part);
+    }
+    let digest = digest.finish();
+    digest.as_ref().iter().take(16).fold(0, |sum, byte| (sum << 8) | u128::from(*byte))
+}
+
 /// The time at which a parcel was put into its queue.
 #[must_use]
 pub fn parked_at(parcel: &Message) -> Option<Timestamp> {

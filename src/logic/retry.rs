@@ -32,3 +32,23 @@ impl Default for RetrySettings {
         Self { schedule, max_age: Duration::from_secs(72 * 3_600), max_attempts: None }
     }
 }
+/// x
+#[must_use]
+pub fn rung(
+    schedule: &[Duration],
+    attempts: u32,
+    _after: Option<Duration>,
+    _chance: f64,
+) -> Duration {
+    schedule.get(attempts as usize - 1).copied().unwrap_or_default()
+}
+/// x
+#[must_use]
+pub fn exhausted(
+    s: &RetrySettings,
+    _attempts: u32,
+    first: jiff::Timestamp,
+    now: jiff::Timestamp,
+) -> bool {
+    now.duration_since(first).unsigned_abs() > s.max_age
+}

@@ -1,0 +1,93 @@
+//! Acknowledging: a subscription's ledger and the task that sends what it allows.
+//!
+//! Owns the order of acknowledgements: one task a subscription sends them one after another,
+//! because a run that overtakes a single one would name a tag twice. Refuses to know what a
+//! message was. Read [`crate::logic::ledger`] next.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use super::route::Note;
+use crate::bus::Control;
+use crate::logic::ledger::{Ack, Ledger};
+
+/// The ledger of one subscription, at work.
+pub struct Acks {
+    /// The subscription.
+    pub generation: u64,
+    control: Arc<dyn Control>,
+    ledger: Ledger,
+    began: Instant,
+    sender: mpsc::UnboundedSender<Ack>,
+    task: JoinHandle<()>,
+}
+
+impl Acks {
+    /// Starts the task for a subscription.
+    #[must_use]
+    pub fn start(generation: u64, control: Arc<dyn Control>) -> Self {
+        // Bounded by the prefetch: each unacknowledged message is in it once at most.
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let task = tokio::spawn(send_in_order(Arc::clone(&control), receiver));
+        Self { generation, control, ledger: Ledger::new(), began: Instant::now(), sender, task }
+    }
+
+    /// The subscription's control.
+    #[must_use]
+    pub fn control(&self) -> Arc<dyn Control> {
+        Arc::clone(&self.control)
+    }
+
+    /// Takes a note; one of another generation says nothing to this ledger.
+    pub fn take(&mut self, note: &Note) {
+        match *note {
+            Note::Routed { generation, tag, routes } if generation == self.generation => {
+                self.ledger.received(tag, routes, self.now());
+            }
+            Note::Settled { generation, tag } if generation == self.generation => {
+                self.ledger.settled(tag);
+            }
+            Note::Routed { .. } | Note::Settled { .. } | Note::Barrier(_) => {}
+        }
+    }
+
+    /// Sends every acknowledgement that is due; returns how many messages they cover.
+    pub fn flush(&mut self) -> usize {
+        let before = self.ledger.outstanding();
+        for ack in self.ledger.acks(self.now()) {
+            // The task ends only when the subscription is lost.
+            let _ = self.sender.send(ack);
+        }
+        before - self.ledger.outstanding()
+    }
+
+    /// Messages that are not acknowledged.
+    #[must_use]
+    pub fn outstanding(&self) -> usize {
+        self.ledger.outstanding()
+    }
+
+    /// Ends when everything that was due has been sent; bounded to five seconds.
+    pub async fn finish(mut self) {
+        self.flush();
+        drop(self.sender);
+        let _ = tokio::time::timeout(Duration::from_secs(5), self.task).await;
+    }
+
+    fn now(&self) -> Duration {
+        self.began.elapsed()
+    }
+}
+
+async fn send_in_order(control: Arc<dyn Control>, mut due: mpsc::UnboundedReceiver<Ack>) {
+    while let Some(ack) = due.recv().await {
+        if let Err(error) = control.ack(ack.tag, ack.multiple).await {
+            tracing::warn!(%error, "acknowledging failed; the bus gives the messages out again");
+            return;
+        }
+    }
+}

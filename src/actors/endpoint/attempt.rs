@@ -1,0 +1,181 @@
+//! One attempt: from a route to its outcome, and to what happens next.
+//!
+//! Owns the call of the publisher, with a net below it: an attempt that panics harms nothing but
+//! itself. Refuses to judge: [`crate::logic::settle`] and the breaker do.
+
+use std::panic::AssertUnwindSafe;
+use std::rc::Rc;
+
+use actix::prelude::*;
+use futures_util::FutureExt as _;
+use tokio::time::Instant;
+
+use super::super::parking::Job;
+use super::super::route::Route;
+use super::Endpoint;
+use crate::domain::delivery::{Failure, Outcome, Outgoing, Settlement};
+use crate::logic::breaker::Verdict;
+use crate::logic::settle::{self, Next, PANICKED};
+use crate::transport::{self, Publisher};
+use crate::{meter, world};
+
+/// What an attempt needs to know when it ends.
+struct Attempt {
+    route: Route,
+    epoch: u64,
+    began: Instant,
+}
+
+impl Endpoint {
+    /// Begins an attempt, unless the rate limit says later or the event cannot be rendered.
+    pub(super) fn begin(&mut self, route: Route, ctx: &mut Context<Self>) {
+        if let Some(route) = self.within_limit(route, ctx) {
+            let attempt = Attempt { epoch: self.breaker.epoch(), began: Instant::now(), route };
+            attempt.route.touch();
+            let identity = attempt.route.work.identity;
+            self.in_flight.entry(identity).or_default();
+            self.attempts += 1;
+            let outgoing = match self.render(&attempt.route) {
+                Ok(outgoing) => Rc::new(outgoing),
+                Err(failure) => return self.ended(attempt, &Outcome::Failed(failure), ctx),
+            };
+            let publisher = match self.publisher() {
+                Ok(publisher) => publisher,
+                Err(failure) => return self.ended(attempt, &Outcome::Failed(failure), ctx),
+            };
+            let publishing = AssertUnwindSafe(async move { publisher.publish(outgoing).await });
+            let publishing = publishing.catch_unwind().into_actor(self);
+            ctx.spawn(publishing.map(move |done, endpoint, ctx| {
+                let outcome = done.unwrap_or_else(|_| endpoint.panicked());
+                endpoint.ended(attempt, &outcome, ctx);
+                endpoint.pump(ctx);
+            }));
+        }
+    }
+
+    fn render(&self, route: &Route) -> Result<Outgoing, Failure> {
+        let endpoint = &self.plan.endpoint;
+        let (event, name) = (&route.work.event, &route.work.configuration);
+        let configuration =
+            self.plan.routing.resume(event, &endpoint.name, Some(name.as_str())).ok_or_else(
+                || Failure::permanent("no_longer_configured", "no event configuration wants it"),
+            )?;
+        let (form, rendering) = (endpoint.body, &configuration.rendering);
+        transport::render(&endpoint.transport, &endpoint.name, form, rendering, event)
+    }
+
+    /// The publisher, built when it is first needed or when the last one broke.
+    fn publisher(&mut self) -> Result<Rc<dyn Publisher>, Failure> {
+        if let Some(publisher) = &self.publisher {
+            return Ok(Rc::clone(publisher));
+        }
+        let endpoint = &self.plan.endpoint;
+        let built = endpoint.transport.publisher(endpoint.name.as_str(), &self.plan.instance);
+        let publisher =
+            built.map_err(|error| Failure::misconfigured("not_prepared", error.to_string()))?;
+        self.publisher = Some(Rc::clone(&publisher));
+        Ok(publisher)
+    }
+
+    fn panicked(&mut self) -> Outcome {
+        // What it left behind may be broken: the next attempt gets a new publisher.
+        self.publisher = None;
+        Outcome::Failed(Failure::transient(PANICKED, "the attempt panicked: a fault of lockgate"))
+    }
+
+    /// The route again if it may go now; else it waits at the head of its queue.
+    fn within_limit(&mut self, route: Route, ctx: &mut Context<Self>) -> Option<Route> {
+        use governor::clock::Clock as _;
+        let Some(limiter) = &self.limiter else { return Some(route) };
+        let Err(not_until) = limiter.check() else { return Some(route) };
+        let wait = not_until.wait_time_from(governor::clock::DefaultClock::default().now());
+        let waiting = super::Waiting { route, since: Instant::now() };
+        let queue = if self.express_turn { &mut self.resumed } else { &mut self.express };
+        queue.push_front(waiting);
+        self.limited = true;
+        ctx.run_later(wait, |endpoint, ctx| {
+            endpoint.limited = false;
+            endpoint.pump(ctx);
+        });
+        None
+    }
+
+    fn ended(&mut self, attempt: Attempt, outcome: &Outcome, ctx: &mut Context<Self>) {
+        let Attempt { mut route, epoch, began } = attempt;
+        self.attempts -= 1;
+        self.progressed = Instant::now();
+        let repeats = self.in_flight.remove(&route.work.identity);
+        route.joined.extend(repeats.unwrap_or_default());
+        let now = world::now();
+        route.progress.attempted(outcome, now);
+        self.judge(epoch, outcome);
+        self.note(&route, outcome, began);
+        let settings = &self.plan.endpoint.retry;
+        let next = settle::after(outcome, &route.progress, settings, now, world::random());
+        self.perform(route, next);
+        self.drained(ctx);
+    }
+
+    fn judge(&mut self, epoch: u64, outcome: &Outcome) {
+        let before = self.state();
+        let verdict = match outcome {
+            Outcome::Delivered { .. } => Verdict::Delivered,
+            Outcome::Failed(failure) => {
+                let (class, retry_after) = (failure.class, failure.retry_after);
+                Verdict::Failed { class, retry_after }
+            }
+        };
+        let now = self.now();
+        self.breaker.judge(epoch, verdict, now);
+        if let Outcome::Failed(failure) = outcome {
+            self.plan.shown.explain(format!("{}: {}", failure.reason, failure.detail));
+        }
+        let after = self.state();
+        if before != after {
+            meter::state(self.name().as_str(), after);
+        }
+    }
+
+    fn note(&self, route: &Route, outcome: &Outcome, began: Instant) {
+        let (endpoint, event_id) = (self.name().as_str(), route.work.event.id.as_str());
+        let attempt = route.progress.attempts;
+        match outcome {
+            Outcome::Delivered { status } => {
+                meter::attempt(endpoint, "delivered", "", began.elapsed());
+                tracing::debug!(endpoint, event_id, attempt, status, "delivered");
+            }
+            Outcome::Failed(failure) => {
+                let class = failure.class.as_str();
+                meter::attempt(endpoint, class, &failure.reason, began.elapsed());
+                let (reason, detail) = (failure.reason.as_str(), failure.detail.as_str());
+                tracing::debug!(
+                    endpoint,
+                    event_id,
+                    attempt,
+                    class,
+                    reason,
+                    detail,
+                    "attempt failed"
+                );
+            }
+        }
+    }
+
+    fn perform(&mut self, route: Route, next: Next) {
+        match next {
+            Next::Delivered => {
+                self.delivered.put(route.work.identity, ());
+                route.settle(Settlement::Delivered);
+            }
+            Next::Dead => {
+                let (endpoint, event_id) = (self.name().as_str(), route.work.event.id.as_str());
+                let (reason, error) = (&route.progress.reason, &route.progress.last_error);
+                tracing::warn!(endpoint, event_id, reason, error, "dead letter");
+                let _ = self.plan.jobs.send(Job::Settle(route, next));
+            }
+            Next::Wait(_) | Next::Park => {
+                let _ = self.plan.jobs.send(Job::Settle(route, next));
+            }
+        }
+    }
+}

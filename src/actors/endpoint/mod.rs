@@ -1,0 +1,348 @@
+//! An endpoint: makes the attempts for one partner, and fails alone.
+//!
+//! Owns the window, the breaker, the lane and the record of what was delivered, for one endpoint in
+//! this instance. Refuses to store anything: what cannot go is handed to parking. Read [`attempt`]
+//! for one attempt, [`parked`] for the endpoint's own queue, [`drain`] for the end.
+
+mod attempt;
+mod drain;
+mod parked;
+
+use std::collections::{HashMap, VecDeque};
+use std::num::NonZeroUsize;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use actix::prelude::*;
+use lru::LruCache;
+use tokio::sync::mpsc::UnboundedSender;
+use tokio::time::Instant;
+
+pub use drain::{Drain, Quiesce};
+
+use self::parked::ParkedLane;
+use super::board::{Board, Health, Shown};
+use super::parking::Job;
+use super::route::Route;
+use crate::bus::Bus;
+use crate::config;
+use crate::domain::delivery::Settlement;
+use crate::domain::names::Name;
+use crate::logic::breaker::{Breaker, State};
+use crate::logic::intake::IntakeSettings;
+use crate::logic::lane::{self, Lane, Sight};
+use crate::logic::routing::RoutingTable;
+use crate::transport::{Instance, Publisher};
+use crate::{meter, world};
+
+/// How often the endpoint looks at its clock.
+const TICK: Duration = Duration::from_millis(50);
+
+/// What an endpoint actor is built from; kept by the watchdog to build it again.
+#[derive(Clone)]
+pub struct Plan {
+    /// Its configuration.
+    pub endpoint: Arc<config::endpoint::Endpoint>,
+    /// How a parked message becomes an event again.
+    pub intake: Arc<IntakeSettings>,
+    /// By which configuration a parked event goes.
+    pub routing: Arc<RoutingTable>,
+    /// The bus.
+    pub bus: Arc<dyn Bus>,
+    /// What is shown.
+    pub board: Arc<Board>,
+    /// Its own part of the board.
+    pub shown: Arc<Shown>,
+    /// Parking's ear.
+    pub jobs: UnboundedSender<Job>,
+    /// At least the source's prefetch: then the mailbox can never be full.
+    pub mailbox: usize,
+    /// How many settled routes are remembered to recognise repeats.
+    pub remembered: NonZeroUsize,
+    /// This process.
+    pub instance: Instance,
+    /// Tells the watchdog when the actor is gone.
+    pub obituary: UnboundedSender<Name>,
+}
+
+/// Tells the watchdog, however the actor ends.
+struct Life(UnboundedSender<Name>, Name);
+
+impl Drop for Life {
+    fn drop(&mut self) {
+        let _ = self.0.send(self.1.clone());
+    }
+}
+
+/// A route that waits in memory.
+struct Waiting {
+    route: Route,
+    since: Instant,
+}
+
+/// The actor.
+pub struct Endpoint {
+    plan: Plan,
+    publisher: Option<Rc<dyn Publisher>>,
+    breaker: Breaker,
+    began: Instant,
+    lane: Lane,
+    express: VecDeque<Waiting>,
+    resumed: VecDeque<Waiting>,
+    /// By identity: attempts under way, with the repeats that wait for their end.
+    in_flight: HashMap<u128, Vec<Route>>,
+    attempts: u16,
+    express_turn: bool,
+    progressed: Instant,
+    /// By identity: what was delivered lately.
+    delivered: LruCache<u128, ()>,
+    limiter: Option<governor::DefaultDirectRateLimiter>,
+    limited: bool,
+    parked: ParkedLane,
+    draining: Option<drain::Draining>,
+    _life: Life,
+}
+
+impl Endpoint {
+    /// An endpoint that begins when its actor starts. Call it on the arbiter that will run it.
+    #[must_use]
+    pub fn new(plan: Plan) -> Self {
+        let (breaker, max) = (plan.endpoint.breaker.clone(), plan.endpoint.max_in_flight);
+        let limiter = plan.endpoint.rate_limit.and_then(|limit| {
+            let period = limit.per.checked_div(limit.count)?;
+            governor::Quota::with_period(period).map(governor::RateLimiter::direct)
+        });
+        let life = Life(plan.obituary.clone(), plan.endpoint.name.clone());
+        Self {
+            publisher: None,
+            breaker: Breaker::new(breaker, max, Duration::ZERO),
+            began: Instant::now(),
+            lane: Lane::Express,
+            express: VecDeque::new(),
+            resumed: VecDeque::new(),
+            in_flight: HashMap::new(),
+            attempts: 0,
+            express_turn: true,
+            progressed: Instant::now(),
+            delivered: LruCache::new(plan.remembered),
+            limiter,
+            limited: false,
+            parked: ParkedLane::new(),
+            draining: None,
+            _life: life,
+            plan,
+        }
+    }
+
+    fn name(&self) -> &Name {
+        &self.plan.endpoint.name
+    }
+
+    fn now(&self) -> Duration {
+        self.began.elapsed()
+    }
+
+    fn state(&mut self) -> State {
+        let now = self.now();
+        self.breaker.state(now)
+    }
+
+    /// Does everything that can be done now. Called after every change.
+    fn pump(&mut self, ctx: &mut Context<Self>) {
+        if self.draining.is_some() {
+            return;
+        }
+        let state = self.state();
+        if !self.plan.endpoint.enabled || state != State::Closed {
+            self.lane = Lane::Parked;
+        }
+        while self.may_begin() {
+            let Some(route) = self.next_route() else { break };
+            self.begin(route, ctx);
+        }
+        if self.lane == Lane::Parked {
+            self.park_express();
+        }
+        self.look_after_parked_lane(ctx);
+        self.show();
+    }
+
+    /// Whether an attempt may begin now, as far as window and switch say.
+    fn may_begin(&mut self) -> bool {
+        let now = self.now();
+        self.plan.endpoint.enabled && !self.limited && self.attempts < self.breaker.window(now)
+    }
+
+    /// The next route to attempt: express and parked ones in turn. On the parked lane express ones
+    /// go only to probe a half-open endpoint that has nothing parked at hand.
+    fn next_route(&mut self) -> Option<Route> {
+        let probing = self.state() == State::HalfOpen;
+        loop {
+            let express_counts = self.lane == Lane::Express || probing;
+            let express = express_counts
+                && !self.express.is_empty()
+                && (self.resumed.is_empty() || (self.express_turn && !probing));
+            let queue = if express { &mut self.express } else { &mut self.resumed };
+            let waiting = queue.pop_front()?;
+            if waiting.route.is_stale() {
+                waiting.route.release();
+                continue;
+            }
+            self.express_turn = !express;
+            return Some(waiting.route);
+        }
+    }
+
+    fn park_express(&mut self) {
+        for waiting in self.express.drain(..) {
+            let _ = self.plan.jobs.send(Job::Park(waiting.route, "endpoint_behind"));
+        }
+    }
+
+    /// The route again, unless it is a repeat of something that was delivered or is under way.
+    fn unless_repeat(&mut self, route: Route) -> Option<Route> {
+        if !route.work.message.redelivered {
+            return Some(route);
+        }
+        if let Some(joined) = self.in_flight.get_mut(&route.work.identity) {
+            joined.push(route);
+            return None;
+        }
+        if self.delivered.get(&route.work.identity).is_some() {
+            route.settle(Settlement::Suppressed);
+            return None;
+        }
+        Some(route)
+    }
+
+    /// Leaves the express lane when it holds others back, and comes back when it may.
+    fn choose_lane(&mut self, ctx: &mut Context<Self>) {
+        if self.draining.is_some() {
+            return;
+        }
+        let state = self.state();
+        match self.lane {
+            Lane::Express => {
+                let Some(first) = self.express.front() else { return };
+                let longest_wait = first.since.elapsed();
+                let now = self.now();
+                let sight = Sight {
+                    window_full: self.attempts >= self.breaker.window(now),
+                    since_progress: self.progressed.elapsed().min(longest_wait),
+                    longest_wait,
+                    prefetch_used_up: self.plan.board.source.used_up.load(Ordering::Relaxed),
+                    other_has_room: self.plan.board.other_has_room(self.name()),
+                    patience: self.plan.endpoint.patience,
+                };
+                if !lane::keeps_up(&sight) {
+                    let endpoint = self.name().as_str();
+                    let waiting = self.express.len();
+                    tracing::info!(
+                        endpoint,
+                        waiting,
+                        "endpoint does not keep up; parking its events"
+                    );
+                    self.lane = Lane::Parked;
+                    self.pump(ctx);
+                }
+            }
+            Lane::Parked if state == State::Closed && self.plan.endpoint.enabled => {
+                self.ask_depth(ctx);
+            }
+            Lane::Parked => {}
+        }
+    }
+
+    fn back_to_express(&mut self, ready: Option<u32>) {
+        let closed = self.state() == State::Closed;
+        let held = self.parked.held();
+        let lane_was = self.lane;
+        if lane::may_return(closed, self.plan.endpoint.enabled, ready, held) {
+            self.lane = Lane::Express;
+        }
+        if lane_was != self.lane {
+            tracing::info!(endpoint = self.name().as_str(), "endpoint takes events directly again");
+            self.show();
+        }
+    }
+
+    /// Shows state and room on the board; one line in the log for each change of state.
+    fn show(&mut self) {
+        let state = self.state();
+        let now = self.now();
+        let room = state == State::Closed
+            && self.plan.endpoint.enabled
+            && self.express.is_empty()
+            && self.attempts < self.breaker.window(now);
+        self.plan.shown.has_room.store(room, Ordering::Relaxed);
+        let health = match state {
+            _ if !self.plan.endpoint.enabled => Health::Paused,
+            State::Open { misconfigured: true, .. } => Health::Misconfigured,
+            State::HalfOpen | State::Open { misconfigured: false, .. } => self.still_open(),
+            State::Closed if self.lane == Lane::Parked || self.breaker.streak() > 0 => {
+                Health::Degraded
+            }
+            State::Closed => Health::Healthy,
+        };
+        if self.plan.shown.set(health, world::now()) {
+            meter::state(self.name().as_str(), state);
+            let (endpoint, state) = (self.name().as_str(), health.as_str());
+            let last_error = self.plan.shown.status().last_error.unwrap_or_default();
+            match health {
+                Health::Healthy | Health::Paused => {
+                    tracing::info!(endpoint, state, "endpoint state")
+                }
+                Health::Degraded | Health::Open | Health::Misconfigured => {
+                    tracing::warn!(endpoint, state, last_error, "endpoint state");
+                }
+            }
+        }
+    }
+
+    /// A half-open endpoint is shown as it was: misconfigured until an attempt says otherwise.
+    fn still_open(&self) -> Health {
+        match self.plan.shown.status().health {
+            Health::Misconfigured => Health::Misconfigured,
+            Health::Healthy | Health::Degraded | Health::Open | Health::Paused => Health::Open,
+        }
+    }
+}
+
+impl Actor for Endpoint {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.set_mailbox_capacity(self.plan.mailbox);
+        self.listen_to_parked_lane(ctx);
+        ctx.run_interval(TICK, |endpoint, ctx| {
+            endpoint.choose_lane(ctx);
+            endpoint.pump(ctx);
+        });
+        self.pump(ctx);
+    }
+}
+
+/// A route for this endpoint, from the source.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Deliver(
+    /// The route.
+    pub Route,
+);
+
+impl Handler<Deliver> for Endpoint {
+    type Result = ();
+
+    fn handle(&mut self, Deliver(route): Deliver, ctx: &mut Self::Context) {
+        if let Some(draining) = &mut self.draining {
+            draining.leave(route);
+            return;
+        }
+        if let Some(route) = self.unless_repeat(route) {
+            self.express.push_back(Waiting { route, since: Instant::now() });
+            self.pump(ctx);
+        }
+    }
+}

@@ -1,0 +1,337 @@
+//! The parked lane: the endpoint's own queue on the bus, consumed by the endpoint itself.
+//!
+//! Owns its subscription and ledger: consumed while the breaker is closed, with a prefetch of one
+//! while it is half-open, left alone while it is open or the endpoint is switched off. What was not
+//! attempted when that changes goes back by a confirmed publish, never by closing the channel, which
+//! would count as a delivery. Refuses to attempt: [`super::attempt`] does.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use actix::prelude::*;
+use futures_util::StreamExt as _;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use super::super::Arrival;
+use super::super::acks::Acks;
+use super::super::parking::Job;
+use super::super::route::{Creditor, Debt, Note, Route, Work};
+use super::{Endpoint, Waiting};
+use crate::bus::{BusError, Delivery, Queue, Subscription};
+use crate::logic::breaker::State;
+use crate::logic::settle::{Next, Progress};
+use crate::logic::{intake, parcel};
+use crate::{meter, world};
+
+/// How often the depth of the queue is asked for at most.
+const DEPTH_EVERY: Duration = Duration::from_secs(1);
+/// No delivery may stay unacknowledged longer than this, however low the rate limit.
+const LONGEST_HELD: Duration = Duration::from_secs(300);
+/// The pause before consuming anew after a loss; doubles.
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+/// The longest pause.
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+
+/// The state of the parked lane's consumer.
+pub(super) struct ParkedLane {
+    creditor: Creditor,
+    notes: Option<mpsc::UnboundedReceiver<Note>>,
+    live: Option<Live>,
+    opening: bool,
+    not_before: Option<Instant>,
+    pause: Duration,
+    asked: Option<Instant>,
+}
+
+struct Live {
+    acks: Acks,
+    prefetch: u16,
+    /// Cancelled: it ends when the last delivery has come and nothing is unacknowledged.
+    ending: bool,
+    /// No delivery comes any more.
+    ended: bool,
+    received: u64,
+    covered: u64,
+}
+
+impl ParkedLane {
+    pub(super) fn new() -> Self {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let creditor = Creditor { current: Arc::new(AtomicU64::new(0)), notes: sender };
+        Self {
+            creditor,
+            notes: Some(receiver),
+            live: None,
+            opening: false,
+            not_before: None,
+            pause: FIRST_PAUSE,
+            asked: None,
+        }
+    }
+
+    /// Messages of the queue that this instance holds.
+    pub(super) fn held(&self) -> usize {
+        let held = self.live.as_ref().map_or(0, |live| live.received - live.covered);
+        usize::try_from(held).unwrap_or(usize::MAX)
+    }
+
+    /// Nothing of the queue is unacknowledged.
+    pub(super) fn is_clear(&self) -> bool {
+        self.held() == 0
+    }
+
+    /// Its consumer is gone, and nothing is owed.
+    pub(super) fn is_closed(&self) -> bool {
+        self.live.is_none() && !self.opening
+    }
+
+    fn flush(&mut self) {
+        if let Some(live) = &mut self.live {
+            live.covered += live.acks.flush() as u64;
+        }
+    }
+
+    fn end(&mut self) -> Option<Acks> {
+        self.creditor.current.store(0, Ordering::Release);
+        self.live.take().map(|live| live.acks)
+    }
+}
+
+impl Endpoint {
+    pub(super) fn listen_to_parked_lane(&mut self, ctx: &mut Context<Self>) {
+        if let Some(notes) = self.parked.notes.take() {
+            ctx.add_stream(super::super::stream_of(notes).ready_chunks(256));
+        }
+    }
+
+    /// Opens, changes or ends the consumer, as breaker and switch want it.
+    pub(super) fn look_after_parked_lane(&mut self, ctx: &mut Context<Self>) {
+        self.parked.flush();
+        let wanted = self.wanted_prefetch();
+        match &self.parked.live {
+            Some(live) if live.ending => {
+                if live.ended && self.parked.is_clear() {
+                    self.close_parked(ctx);
+                }
+            }
+            Some(live) if wanted != Some(live.prefetch) => self.leave_parked(ctx),
+            Some(_) => {}
+            None => {
+                let due = self.parked.not_before.is_none_or(|at| at <= Instant::now());
+                if let (Some(prefetch), false, true) = (wanted, self.parked.opening, due) {
+                    self.open_parked(prefetch, ctx);
+                }
+            }
+        }
+    }
+
+    fn wanted_prefetch(&mut self) -> Option<u16> {
+        let endpoint = Arc::clone(&self.plan.endpoint);
+        if !endpoint.enabled || self.draining.is_some() {
+            return None;
+        }
+        match self.state() {
+            State::Open { .. } => None,
+            State::HalfOpen => Some(1),
+            State::Closed => {
+                let full = endpoint.max_in_flight;
+                let Some(limit) = endpoint.rate_limit else { return Some(full) };
+                let share = LONGEST_HELD.as_secs_f64() / limit.per.as_secs_f64();
+                let held = (share * f64::from(limit.count)).clamp(1.0, f64::from(full));
+                #[expect(
+                    clippy::cast_possible_truncation,
+                    clippy::cast_sign_loss,
+                    reason = "clamped to 1..=u16"
+                )]
+                Some(held as u16)
+            }
+        }
+    }
+
+    fn open_parked(&mut self, prefetch: u16, ctx: &mut Context<Self>) {
+        self.parked.opening = true;
+        let opening = self.plan.bus.consume(Queue::Parked(self.name().clone()), prefetch);
+        ctx.spawn(opening.into_actor(self).map(move |opened, endpoint, ctx| {
+            endpoint.parked.opening = false;
+            match opened {
+                Ok(subscription) => endpoint.parked_opened(subscription, prefetch, ctx),
+                Err(error) => endpoint.parked_failed(&error),
+            }
+        }));
+    }
+
+    fn parked_opened(
+        &mut self,
+        subscription: Subscription,
+        prefetch: u16,
+        ctx: &mut Context<Self>,
+    ) {
+        let Subscription { generation, deliveries, control } = subscription;
+        self.parked.pause = FIRST_PAUSE;
+        self.parked.not_before = None;
+        self.parked.creditor.current.store(generation, Ordering::Release);
+        let acks = Acks::start(generation, control);
+        self.parked.live =
+            Some(Live { acks, prefetch, ending: false, ended: false, received: 0, covered: 0 });
+        ctx.add_stream(super::super::arrivals(generation, deliveries));
+        self.look_after_parked_lane(ctx);
+    }
+
+    fn parked_failed(&mut self, error: &BusError) {
+        let endpoint = self.name().as_str();
+        if self.parked.pause == FIRST_PAUSE {
+            tracing::warn!(endpoint, %error, "cannot consume the parked queue; trying again");
+        }
+        let wait = self.parked.pause.mul_f64(0.5 + world::random() / 2.0);
+        self.parked.not_before = Some(Instant::now() + wait);
+        self.parked.pause = (self.parked.pause * 2).min(LONGEST_PAUSE);
+    }
+
+    /// Cancels the consumer and sends back what was not attempted.
+    pub(super) fn leave_parked(&mut self, ctx: &mut Context<Self>) {
+        let Some(live) = &mut self.parked.live else { return };
+        live.ending = true;
+        let cancelling = live.acks.control().cancel();
+        ctx.spawn(cancelling.into_actor(self).map(|_, endpoint, ctx| {
+            endpoint.look_after_parked_lane(ctx);
+            endpoint.drained(ctx);
+        }));
+        for waiting in self.resumed.drain(..) {
+            let _ = self.plan.jobs.send(Job::Park(waiting.route, "sent_back"));
+        }
+    }
+
+    fn close_parked(&mut self, ctx: &mut Context<Self>) {
+        if let Some(acks) = self.parked.end() {
+            ctx.spawn(acks.finish().into_actor(self));
+        }
+        self.drained(ctx);
+    }
+
+    fn parked_arrived(&mut self, delivery: Delivery, ctx: &mut Context<Self>) {
+        let Delivery { generation, tag, message } = delivery;
+        let Some(live) = self.parked.live.as_mut().filter(|l| l.acks.generation == generation)
+        else {
+            return;
+        };
+        live.received += 1;
+        let ending = live.ending;
+        live.acks.take(&Note::Routed { generation, tag, routes: 1 });
+        let debt = Debt { generation, tag, creditor: self.parked.creditor.clone() };
+        let Some((route, wanted)) = self.resume(message, debt) else { return };
+        if !wanted {
+            let _ = self.plan.jobs.send(Job::Settle(route, Next::Dead));
+        } else if ending {
+            let _ = self.plan.jobs.send(Job::Park(route, "sent_back"));
+        } else if let Some(route) = self.unless_repeat(route) {
+            self.resumed.push_back(Waiting { route, since: Instant::now() });
+            self.pump(ctx);
+        }
+    }
+
+    /// The route in a parked message, and whether a configuration still wants it. What is no event
+    /// any more goes to the rejected queue.
+    fn resume(
+        &self,
+        parcel: crate::domain::delivery::Message,
+        debt: Debt,
+    ) -> Option<(Route, bool)> {
+        let redelivered = parcel.redelivered;
+        let unpacked = parcel::unpack(&parcel);
+        let (message, record) = match unpacked {
+            Some((message, record)) => (message, Some(record)),
+            None => (parcel, None),
+        };
+        let received_at = record.as_ref().map_or_else(world::now, |record| record.received_at);
+        let mut event = match intake::intake(&message, &self.plan.intake, received_at) {
+            Ok(event) => event,
+            Err(reason) => {
+                let job = Job::Reject(Box::new(message), reason.to_string(), debt);
+                let _ = self.plan.jobs.send(job);
+                return None;
+            }
+        };
+        let mut progress = Progress::new(received_at);
+        if let Some(record) = &record {
+            event.id.clone_from(&record.event_id);
+            progress.attempts = record.attempts;
+            progress.panics = record.panics;
+            progress.first_attempt_at = record.first_attempt_at;
+            progress.last_attempt_at = record.last_attempt_at;
+            progress.reason.clone_from(&record.reason);
+            progress.last_error.clone_from(&record.last_error);
+        }
+        let name = self.name().clone();
+        let parked_by = record.as_ref().map(|record| record.configuration.as_str());
+        let found = self.plan.routing.resume(&event, &name, parked_by);
+        let configuration = found.map_or_else(|| name.clone(), |found| found.name.clone());
+        let wanted = found.is_some();
+        if !wanted {
+            "no_longer_configured".clone_into(&mut progress.reason);
+            "no event configuration sends it here any more".clone_into(&mut progress.last_error);
+        }
+        self.plan.shown.counters.resumed.add(1);
+        meter::resumed(name.as_str());
+        let work = Work {
+            identity: parcel::identity(&event.id, &message),
+            event: Arc::new(event),
+            message: Arc::new(crate::domain::delivery::Message { redelivered, ..message }),
+            endpoint: name,
+            configuration,
+            shown: Arc::clone(&self.plan.shown),
+            touched: Arc::new(AtomicBool::new(true)),
+        };
+        Some((Route::new(Arc::new(work), progress, debt, None), wanted))
+    }
+
+    /// Asks how many messages are ready, at most once a second.
+    pub(super) fn ask_depth(&mut self, ctx: &mut Context<Self>) {
+        let recently = self.parked.asked.is_some_and(|at| at.elapsed() < DEPTH_EVERY);
+        if recently || !self.parked.is_clear() {
+            return;
+        }
+        self.parked.asked = Some(Instant::now());
+        let asking = self.plan.bus.depth(Queue::Parked(self.name().clone()));
+        ctx.spawn(asking.into_actor(self).map(|depth, endpoint, _| {
+            endpoint.back_to_express(depth.unwrap_or(None));
+        }));
+    }
+}
+
+impl StreamHandler<Arrival> for Endpoint {
+    fn handle(&mut self, arrival: Arrival, ctx: &mut Self::Context) {
+        let generation = arrival.generation;
+        let Some(live) = self.parked.live.as_mut().filter(|l| l.acks.generation == generation)
+        else {
+            return;
+        };
+        match arrival.delivery {
+            Some(delivery) => self.parked_arrived(delivery, ctx),
+            None if live.ending => live.ended = true,
+            None => {
+                // Lost: what was unacknowledged comes again.
+                drop(self.parked.end());
+                self.parked_failed(&BusError::Lost("the consumer ended".into()));
+            }
+        }
+        self.look_after_parked_lane(ctx);
+    }
+
+    fn finished(&mut self, _: &mut Self::Context) {}
+}
+
+impl StreamHandler<Vec<Note>> for Endpoint {
+    fn handle(&mut self, notes: Vec<Note>, ctx: &mut Self::Context) {
+        if let Some(live) = &mut self.parked.live {
+            for note in &notes {
+                live.acks.take(note);
+            }
+        }
+        self.look_after_parked_lane(ctx);
+        self.drained(ctx);
+    }
+
+    fn finished(&mut self, _: &mut Self::Context) {}
+}

@@ -1,0 +1,163 @@
+//! The router: finds out what a message is and who gets it.
+//!
+//! Owns the step from a bus message to routes. Refuses to wait: what an endpoint cannot take goes
+//! to parking. Read [`super::endpoint`] next.
+
+use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use actix::prelude::*;
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::board::Board;
+use super::endpoint::{Deliver, Endpoint};
+use super::parking::Job;
+use super::route::{Creditor, Debt, Note, Route, Work};
+use crate::bus::Delivery;
+use crate::domain::delivery::Message as BusMessage;
+use crate::domain::event::Event;
+use crate::domain::names::Name;
+use crate::logic::intake::{self, IntakeSettings};
+use crate::logic::parcel;
+use crate::logic::routing::RoutingTable;
+use crate::logic::settle::Progress;
+use crate::{meter, world};
+
+/// The router.
+pub struct Router {
+    /// What is an event.
+    pub intake: Arc<IntakeSettings>,
+    /// Who gets it.
+    pub routing: Arc<RoutingTable>,
+    /// The endpoint actors; one that is being rebuilt is missing.
+    pub endpoints: BTreeMap<Name, Addr<Endpoint>>,
+    /// What is shown.
+    pub board: Arc<Board>,
+    /// Parking's ear.
+    pub jobs: UnboundedSender<Job>,
+    /// At least the source's prefetch: then the mailbox can never be full.
+    pub mailbox: usize,
+}
+
+impl Actor for Router {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.set_mailbox_capacity(self.mailbox);
+    }
+}
+
+/// A message that came from the source.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Incoming {
+    /// The message and its tag.
+    pub delivery: Delivery,
+    /// Who holds its ledger.
+    pub creditor: Creditor,
+}
+
+/// An endpoint actor that has started, or started again.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Started {
+    /// The endpoint.
+    pub name: Name,
+    /// Its actor.
+    pub address: Addr<Endpoint>,
+}
+
+impl Handler<Started> for Router {
+    type Result = ();
+
+    fn handle(&mut self, started: Started, _: &mut Self::Context) {
+        self.endpoints.insert(started.name, started.address);
+    }
+}
+
+impl Handler<Incoming> for Router {
+    type Result = ();
+
+    fn handle(&mut self, Incoming { delivery, creditor }: Incoming, _: &mut Self::Context) {
+        let Delivery { generation, tag, message } = delivery;
+        let message = Arc::new(message);
+        let received_at = world::now();
+        // A panic in intake must not stop the bridge: such a message is rejected and told about.
+        let read = std::panic::catch_unwind(AssertUnwindSafe(|| {
+            intake::intake(&message, &self.intake, received_at).map_err(|no| no.to_string())
+        }))
+        .unwrap_or_else(|_| Err("reading it took lockgate's intake down".into()));
+        let debt = || Debt { generation, tag, creditor: creditor.clone() };
+        let announce = |routes| creditor.notes.send(Note::Routed { generation, tag, routes });
+        match read {
+            Err(reason) => {
+                let _ = announce(1);
+                tracing::warn!(reason, exchange = message.exchange, "message rejected");
+                self.board.source.rejected.add(1);
+                meter::rejected();
+                let _ = self.jobs.send(Job::Reject(Box::new((*message).clone()), reason, debt()));
+            }
+            Ok(event) => {
+                let routes = self.routes(&Arc::new(event), &message, received_at, debt);
+                let _ = announce(u32::try_from(routes.len()).unwrap_or(u32::MAX));
+                if routes.is_empty() {
+                    self.board.source.unwanted.add(1);
+                    meter::unwanted();
+                }
+                for route in routes {
+                    self.hand_over(route);
+                }
+            }
+        }
+    }
+}
+
+impl Router {
+    fn routes(
+        &self,
+        event: &Arc<Event>,
+        message: &Arc<BusMessage>,
+        received_at: jiff::Timestamp,
+        debt: impl Fn() -> Debt,
+    ) -> Vec<Route> {
+        let touched = Arc::new(AtomicBool::new(false));
+        let identity = parcel::identity(&event.id, message);
+        let found = self.routing.routes(event);
+        found
+            .into_iter()
+            .filter_map(|found| {
+                let shown = self.board.endpoints.get(found.endpoint)?;
+                let work = Work {
+                    event: Arc::clone(event),
+                    message: Arc::clone(message),
+                    identity,
+                    endpoint: found.endpoint.clone(),
+                    configuration: found.configuration.name.clone(),
+                    shown: Arc::clone(shown),
+                    touched: Arc::clone(&touched),
+                };
+                shown.counters.routed.add(1);
+                meter::routed(found.endpoint.as_str());
+                let progress = Progress::new(received_at);
+                Some(Route::new(Arc::new(work), progress, debt(), Some(self.jobs.clone())))
+            })
+            .collect()
+    }
+
+    fn hand_over(&self, route: Route) {
+        let refused = match self.endpoints.get(&route.work.endpoint) {
+            None => Some(route),
+            Some(address) => match address.try_send(Deliver(route)) {
+                Ok(()) => None,
+                Err(SendError::Full(Deliver(route)) | SendError::Closed(Deliver(route))) => {
+                    Some(route)
+                }
+            },
+        };
+        if let Some(route) = refused {
+            let _ = self.jobs.send(Job::Park(route, "endpoint_restarting"));
+        }
+    }
+}

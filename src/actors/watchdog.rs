@@ -1,0 +1,141 @@
+//! The watchdog: builds an endpoint actor again that died.
+//!
+//! Owns the plans of all endpoints and the pauses between rebuilding. A dead actor owes nothing:
+//! its routes went to parking by themselves. Refuses to look after anything else: ingress, router
+//! and parking run nothing of a partner's. actix's own supervisor does not survive a panic.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use actix::prelude::*;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use super::endpoint::{Drain, Endpoint, Plan, Quiesce};
+use super::router::{Router, Started};
+use crate::domain::names::Name;
+
+/// The first pause before rebuilding; doubles.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+/// The longest pause.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// An actor that lived this long is rebuilt after the shortest pause again.
+const CALM: Duration = Duration::from_secs(60);
+
+/// An endpoint under watch.
+pub struct Watched {
+    /// From what it is built.
+    pub plan: Plan,
+    /// On which thread.
+    pub arbiter: ArbiterHandle,
+}
+
+struct Entry {
+    watched: Watched,
+    address: Option<Addr<Endpoint>>,
+    born: Instant,
+    pause: Duration,
+}
+
+/// The actor.
+pub struct Watchdog {
+    entries: BTreeMap<Name, Entry>,
+    obituaries: Option<mpsc::UnboundedReceiver<Name>>,
+    router: Addr<Router>,
+    stopping: bool,
+}
+
+impl Watchdog {
+    /// A watchdog that builds every endpoint when its actor starts.
+    #[must_use]
+    pub fn new(
+        watched: Vec<Watched>,
+        obituaries: mpsc::UnboundedReceiver<Name>,
+        router: Addr<Router>,
+    ) -> Self {
+        let entry = |watched: Watched| {
+            let name = watched.plan.endpoint.name.clone();
+            let born = Instant::now();
+            (name, Entry { watched, address: None, born, pause: FIRST_PAUSE })
+        };
+        Self {
+            entries: watched.into_iter().map(entry).collect(),
+            obituaries: Some(obituaries),
+            router,
+            stopping: false,
+        }
+    }
+
+    fn build(&mut self, name: &Name) {
+        let Some(entry) = self.entries.get_mut(name) else { return };
+        if self.stopping {
+            return;
+        }
+        let plan = entry.watched.plan.clone();
+        let address =
+            Endpoint::start_in_arbiter(&entry.watched.arbiter, move |_| Endpoint::new(plan));
+        entry.born = Instant::now();
+        entry.address = Some(address.clone());
+        let started = Started { name: name.clone(), address };
+        if self.router.try_send(started).is_err() {
+            tracing::error!(endpoint = name.as_str(), "the router does not take the new actor");
+        }
+    }
+}
+
+impl Actor for Watchdog {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        if let Some(obituaries) = self.obituaries.take() {
+            ctx.add_stream(super::stream_of(obituaries));
+        }
+        let names: Vec<Name> = self.entries.keys().cloned().collect();
+        for name in names {
+            self.build(&name);
+        }
+    }
+}
+
+impl StreamHandler<Name> for Watchdog {
+    fn handle(&mut self, name: Name, ctx: &mut Self::Context) {
+        let Some(entry) = self.entries.get_mut(&name) else { return };
+        if self.stopping {
+            return;
+        }
+        if entry.born.elapsed() >= CALM {
+            entry.pause = FIRST_PAUSE;
+        }
+        let pause = entry.pause;
+        entry.pause = (pause * 2).min(LONGEST_PAUSE);
+        tracing::error!(endpoint = name.as_str(), ?pause, "endpoint actor died; building it again");
+        ctx.run_later(pause, move |watchdog, _| watchdog.build(&name));
+    }
+
+    fn finished(&mut self, _: &mut Self::Context) {}
+}
+
+/// Ends every endpoint: no new attempts anywhere, then each drains.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct DrainAll {
+    /// How long attempts under way may go on.
+    pub grace: Duration,
+}
+
+impl Handler<DrainAll> for Watchdog {
+    type Result = ResponseFuture<()>;
+
+    fn handle(&mut self, DrainAll { grace }: DrainAll, _: &mut Self::Context) -> Self::Result {
+        self.stopping = true;
+        let addresses: Vec<_> =
+            self.entries.values().filter_map(|entry| entry.address.clone()).collect();
+        Box::pin(async move {
+            // An actor that is gone has nothing to end.
+            let quiesced = addresses.iter().map(|address| address.send(Quiesce));
+            futures_util::future::join_all(quiesced).await;
+            let drained = addresses.iter().map(|address| address.send(Drain { grace }));
+            futures_util::future::join_all(drained).await;
+        })
+    }
+}

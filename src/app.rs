@@ -1,0 +1,151 @@
+//! The composition: actors, threads and the order in which they start and stop.
+//!
+//! Owns the life of a bridge over any bus. Refuses decisions. Read [`crate::actors`] for its parts.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use actix::prelude::*;
+use tokio::sync::mpsc;
+
+use crate::actors::board::Board;
+use crate::actors::endpoint::Plan;
+use crate::actors::ingress::{FinishAcks, Ingress, Source, StopConsuming};
+use crate::actors::parking::{self, Parking};
+use crate::actors::router::Router;
+use crate::actors::watchdog::{DrainAll, Watchdog, Watched};
+use crate::bus::Bus;
+use crate::config::Config;
+use crate::domain::names::Name;
+use crate::transport::Instance;
+
+/// Delivered routes that are remembered to recognise repeats, over all endpoints.
+const REMEMBERED: usize = 100_000;
+/// The smallest share of them that an endpoint gets.
+const REMEMBERED_EACH: usize = 1_000;
+/// The smallest automatic prefetch.
+const PREFETCH: u32 = 2_000;
+/// Bounds the last stores when a bridge stops.
+const LAST_STORES: Duration = Duration::from_secs(10);
+
+/// A running bridge. Lives on the thread that started it, inside an actix system.
+pub struct Bridge {
+    board: Arc<Board>,
+    bus: Arc<dyn Bus>,
+    ingress: Addr<Ingress>,
+    parking: Addr<Parking>,
+    watchdog: Addr<Watchdog>,
+    arbiters: Vec<Arbiter>,
+    grace: Duration,
+}
+
+/// The prefetch for a configuration: its own, or the larger of 2,000 and twice the sum of all
+/// `max_in_flight`.
+#[must_use]
+pub fn prefetch(config: &Config) -> u16 {
+    let in_flight: u32 =
+        config.endpoints.values().map(|endpoint| u32::from(endpoint.max_in_flight)).sum();
+    let automatic = u16::try_from((2 * in_flight).max(PREFETCH)).unwrap_or(u16::MAX);
+    config.source.prefetch.unwrap_or(automatic)
+}
+
+/// Every distinct delay of every endpoint, ascending.
+#[must_use]
+pub fn rungs(config: &Config) -> Vec<Duration> {
+    let mut rungs: Vec<Duration> =
+        config.endpoints.values().flat_map(|endpoint| endpoint.retry.schedule.clone()).collect();
+    rungs.sort_unstable();
+    rungs.dedup();
+    rungs
+}
+
+impl Bridge {
+    /// Starts a bridge. It connects by itself, and comes back by itself after every loss.
+    #[must_use]
+    pub fn start(config: &Config, bus: Arc<dyn Bus>, instance: &Instance) -> Self {
+        let board = Arc::new(Board::new(config.endpoints.keys()));
+        let prefetch = prefetch(config);
+        let mailbox = usize::from(prefetch) + 64;
+        // Bounded by the routes that are not settled: prefetch times endpoints.
+        let (jobs, to_keep) = mpsc::unbounded_channel();
+        let parking = Parking::start(Arc::clone(&bus), to_keep);
+        let (intake, routing) = (Arc::new(config.intake.clone()), Arc::new(config.routing.clone()));
+        let router = Router {
+            intake: Arc::clone(&intake),
+            routing: Arc::clone(&routing),
+            endpoints: std::collections::BTreeMap::new(),
+            board: Arc::clone(&board),
+            jobs: jobs.clone(),
+            mailbox,
+        }
+        .start();
+        let arbiters: Vec<Arbiter> = (0..config.runtime.threads).map(|_| Arbiter::new()).collect();
+        let share = (REMEMBERED / config.endpoints.len().max(1)).max(REMEMBERED_EACH);
+        let (obituary, obituaries) = mpsc::unbounded_channel();
+        let watched = config.endpoints.values().enumerate().filter_map(|(index, endpoint)| {
+            let arbiter = arbiters.get(index % arbiters.len().max(1))?.handle();
+            let plan = Plan {
+                endpoint: Arc::new(endpoint.clone()),
+                intake: Arc::clone(&intake),
+                routing: Arc::clone(&routing),
+                bus: Arc::clone(&bus),
+                shown: Arc::clone(board.endpoints.get(&endpoint.name)?),
+                board: Arc::clone(&board),
+                jobs: jobs.clone(),
+                mailbox,
+                remembered: NonZeroUsize::new(share).unwrap_or(NonZeroUsize::MIN),
+                instance: instance.clone(),
+                obituary: obituary.clone(),
+            };
+            Some(Watched { plan, arbiter })
+        });
+        let watchdog = Watchdog::new(watched.collect(), obituaries, router.clone()).start();
+        let endpoints: Vec<Name> = config.endpoints.keys().cloned().collect();
+        let ingress = Ingress::new(Source {
+            bus: Arc::clone(&bus),
+            router,
+            board: Arc::clone(&board),
+            prefetch,
+            endpoints,
+            rungs: rungs(config),
+        })
+        .start();
+        let grace = config.runtime.shutdown_grace;
+        Self { board, bus, ingress, parking, watchdog, arbiters, grace }
+    }
+
+    /// What the bridge shows.
+    #[must_use]
+    pub fn board(&self) -> Arc<Board> {
+        Arc::clone(&self.board)
+    }
+
+    /// Stops: takes nothing more, lets attempts end, parks or leaves what waits, acknowledges,
+    /// closes. Bounded by the grace and some seconds for the bus.
+    pub async fn stop(self) {
+        let endpoints = self.board.endpoints.len();
+        tracing::info!(endpoints, grace = ?self.grace, "stopping");
+        let _ = self.ingress.send(StopConsuming).await;
+        let _ = self.watchdog.send(DrainAll { grace: self.grace }).await;
+        let stored = self.parking.send(parking::Drain);
+        if tokio::time::timeout(LAST_STORES, stored).await.is_err() {
+            tracing::warn!("some events could not be parked in time; they stay on the bus");
+        }
+        let _ = self.ingress.send(FinishAcks).await;
+        self.bus.close().await;
+        for arbiter in self.arbiters {
+            arbiter.stop();
+        }
+        let left = self.board.source.in_flight();
+        let acknowledged = self.board.source.acknowledged.get();
+        tracing::info!(acknowledged, left_on_the_bus = left, "stopped");
+    }
+
+    /// Whether events are being consumed now.
+    #[must_use]
+    pub fn is_consuming(&self) -> bool {
+        self.board.source.consuming.load(Ordering::Relaxed)
+    }
+}

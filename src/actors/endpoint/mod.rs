@@ -292,7 +292,7 @@ impl Endpoint {
             let last_error = self.plan.shown.status().last_error.unwrap_or_default();
             match health {
                 Health::Healthy | Health::Paused => {
-                    tracing::info!(endpoint, state, "endpoint state")
+                    tracing::info!(endpoint, state, "endpoint state");
                 }
                 Health::Degraded | Health::Open | Health::Misconfigured => {
                     tracing::warn!(endpoint, state, last_error, "endpoint state");

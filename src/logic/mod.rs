@@ -2,7 +2,7 @@
 //!
 //! Refuses clocks, chance, I/O, async, actors and logging: time, randomness and identity come in
 //! as arguments. Reading order: [`intake`] (what is an event), [`routing`] (who gets it), [`body`],
-//! [`ecmascript`], [`filter`], [`topic`], [`signing`] (what is sent), [`classify`] (what came of
+//! [`ecmascript`] (over [`json_scan`]), [`filter`], [`topic`], [`signing`] (what is sent), [`classify`] (what came of
 //! it), [`retry`], [`breaker`], [`lane`] (what happens next), [`parcel`] (how it is parked),
 //! [`ledger`] (when the bus message is acknowledged), [`secret`].
 
@@ -12,6 +12,7 @@ pub mod classify;
 pub mod ecmascript;
 pub mod filter;
 pub mod intake;
+pub mod json_scan;
 pub mod lane;
 pub mod ledger;
 pub mod parcel;

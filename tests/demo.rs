@@ -1,5 +1,11 @@
 //! The demonstration's partners do what real ones do: QoS 2, signatures, and being down.
-#![cfg(feature = "demo")]
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "this crate is tests from end to end"
+)]
 
 use std::time::Duration;
 

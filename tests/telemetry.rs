@@ -1,5 +1,12 @@
 //! The log never carries what libraries print about frames, headers and bodies.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "this crate is tests from end to end"
+)]
+
 use std::io::Write;
 use std::sync::{Arc, Mutex};
 

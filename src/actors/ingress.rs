@@ -139,6 +139,7 @@ impl Ingress {
         let shown = &self.source.board.source;
         let stale = shown.in_flight();
         shown.stale.add(stale);
+        meter::stale(stale);
         drop(acks);
         if !self.stopping {
             tracing::warn!(unacknowledged = stale, "the source's consumer was lost");

@@ -159,6 +159,7 @@ impl Route {
     fn forget(&mut self) {
         if self.debt.take().is_some() {
             self.work.shown.counters.stale.add(1);
+            meter::routes_stale(self.work.endpoint.as_str(), 1);
         }
         for joined in std::mem::take(&mut self.joined) {
             joined.release();

@@ -117,7 +117,6 @@ impl Endpoint {
     }
 
     fn judge(&mut self, epoch: u64, outcome: &Outcome) {
-        let before = self.state();
         let verdict = match outcome {
             Outcome::Delivered { .. } => Verdict::Delivered,
             Outcome::Failed(failure) => {
@@ -129,10 +128,6 @@ impl Endpoint {
         self.breaker.judge(epoch, verdict, now);
         if let Outcome::Failed(failure) = outcome {
             self.plan.shown.explain(format!("{}: {}", failure.reason, failure.detail));
-        }
-        let after = self.state();
-        if before != after {
-            meter::state(self.name().as_str(), after);
         }
     }
 

@@ -102,6 +102,8 @@ pub struct Endpoint {
     limited: bool,
     parked: ParkedLane,
     draining: Option<drain::Draining>,
+    /// The breaker's state as the metrics show it.
+    metered: Option<State>,
     _life: Life,
 }
 
@@ -131,6 +133,7 @@ impl Endpoint {
             limited: false,
             parked: ParkedLane::new(),
             draining: None,
+            metered: None,
             _life: life,
             plan,
         }
@@ -277,6 +280,10 @@ impl Endpoint {
             && self.express.is_empty()
             && self.attempts < self.breaker.window(now);
         self.plan.shown.has_room.store(room, Ordering::Relaxed);
+        if self.metered != Some(state) {
+            self.metered = Some(state);
+            meter::breaker(self.name().as_str(), state);
+        }
         let health = match state {
             _ if !self.plan.endpoint.enabled => Health::Paused,
             State::Open { misconfigured: true, .. } => Health::Misconfigured,
@@ -287,7 +294,6 @@ impl Endpoint {
             State::Closed => Health::Healthy,
         };
         if self.plan.shown.set(health, world::now()) {
-            meter::state(self.name().as_str(), state);
             let (endpoint, state) = (self.name().as_str(), health.as_str());
             let last_error = self.plan.shown.status().last_error.unwrap_or_default();
             match health {
@@ -319,6 +325,7 @@ impl Actor for Endpoint {
         ctx.run_interval(TICK, |endpoint, ctx| {
             endpoint.choose_lane(ctx);
             endpoint.pump(ctx);
+            meter::in_flight(endpoint.name().as_str(), endpoint.plan.shown.counters.in_flight());
         });
         self.pump(ctx);
     }

@@ -1,0 +1,149 @@
+//! The exporter: everything that [`crate::meter`] counts, as Prometheus text.
+//!
+//! Owns the process's one recorder and the histogram buckets. Refuses to name metrics. Read
+//! [`crate::meter`] next.
+
+use std::sync::{Mutex, PoisonError};
+
+use metrics_exporter_prometheus::{
+    Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
+};
+
+use crate::meter;
+
+/// Upper bounds of the attempt durations, in seconds: from a broker next door to the longest
+/// usual timeout.
+const BUCKETS: [f64; 13] =
+    [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
+
+/// The recorder could not be made or installed.
+#[derive(Debug, thiserror::Error)]
+pub enum MetricsError {
+    /// The exporter refused its settings, or another recorder is installed.
+    #[error("cannot set up the metrics")]
+    Exporter(#[from] metrics_exporter_prometheus::BuildError),
+    /// Another recorder is installed.
+    #[error("the process has another recorder of metrics")]
+    Installed(#[from] metrics::SetRecorderError<PrometheusRecorder>),
+}
+
+static INSTALLED: Mutex<Option<PrometheusHandle>> = Mutex::new(None);
+
+/// A recorder that is not installed: for tests, which record into it locally.
+///
+/// # Errors
+/// When the exporter refuses its settings.
+pub fn recorder() -> Result<PrometheusRecorder, MetricsError> {
+    let whole_name = Matcher::Full(meter::ATTEMPT_DURATION.to_owned());
+    let builder = PrometheusBuilder::new().set_buckets_for_metric(whole_name, &BUCKETS)?;
+    Ok(builder.build_recorder())
+}
+
+/// Installs the process's recorder and describes every metric; later calls give the same handle.
+/// Somebody must call [`PrometheusHandle::run_upkeep`] regularly: [`super::serve`] does.
+///
+/// # Errors
+/// When the exporter refuses its settings, or another recorder is installed.
+pub fn install() -> Result<PrometheusHandle, MetricsError> {
+    let mut installed = INSTALLED.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(handle) = installed.as_ref() {
+        return Ok(handle.clone());
+    }
+    let recorder = recorder()?;
+    let handle = recorder.handle();
+    metrics::set_global_recorder(recorder)?;
+    meter::describe();
+    *installed = Some(handle.clone());
+    Ok(handle)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::domain::delivery::Settlement;
+
+    fn rendered(record: impl FnOnce()) -> String {
+        let recorder = recorder().unwrap();
+        metrics::with_local_recorder(&recorder, || {
+            meter::describe();
+            record();
+        });
+        recorder.handle().render()
+    }
+
+    #[test]
+    fn everything_counted_is_rendered_with_its_labels() {
+        let text = rendered(|| {
+            meter::received();
+            meter::received();
+            meter::acknowledged(2);
+            meter::stale(1);
+            meter::rejected();
+            meter::unwanted();
+            meter::routed("erp");
+            meter::resumed("erp");
+            meter::settled("erp", Settlement::Delivered);
+            meter::settled("erp", Settlement::Parked);
+            meter::settled("erp", Settlement::Dead);
+            meter::settled("erp", Settlement::Suppressed);
+            meter::routes_stale("erp", 3);
+            meter::attempt("erp", "transient", "http_503", Duration::from_millis(30));
+            meter::attempt("erp", "delivered", "", Duration::from_secs(90));
+            meter::in_flight("erp", 4);
+            meter::breaker("erp", crate::logic::breaker::State::HalfOpen);
+            meter::orphaned(5);
+            meter::bus_connected(true);
+        });
+        for line in [
+            "lockgate_events_received_total 2",
+            "lockgate_events_acknowledged_total 2",
+            "lockgate_events_stale_total 1",
+            "lockgate_events_rejected_total 1",
+            "lockgate_events_unwanted_total 1",
+            "lockgate_routed_total{endpoint=\"erp\"} 1",
+            "lockgate_resumed_total{endpoint=\"erp\"} 1",
+            "lockgate_routes_total{endpoint=\"erp\",settlement=\"delivered\"} 1",
+            "lockgate_routes_total{endpoint=\"erp\",settlement=\"parked\"} 1",
+            "lockgate_routes_total{endpoint=\"erp\",settlement=\"dead\"} 1",
+            "lockgate_routes_total{endpoint=\"erp\",settlement=\"suppressed\"} 1",
+            "lockgate_routes_stale_total{endpoint=\"erp\"} 3",
+            "lockgate_attempts_total{endpoint=\"erp\",outcome=\"transient\",error_type=\"http_503\"} 1",
+            "lockgate_attempts_total{endpoint=\"erp\",outcome=\"delivered\",error_type=\"\"} 1",
+            "lockgate_attempt_duration_seconds_bucket{endpoint=\"erp\",le=\"0.025\"} 0",
+            "lockgate_attempt_duration_seconds_bucket{endpoint=\"erp\",le=\"0.05\"} 1",
+            "lockgate_attempt_duration_seconds_bucket{endpoint=\"erp\",le=\"+Inf\"} 2",
+            "lockgate_in_flight{endpoint=\"erp\"} 4",
+            "lockgate_breaker_state{endpoint=\"erp\"} 1",
+            "lockgate_orphaned 5",
+            "lockgate_bus_connected 1",
+        ] {
+            assert!(text.lines().any(|l| l == line), "no line {line:?} in\n{text}");
+        }
+        let version = format!("lockgate_build_info{{version=\"{}\"}} 1", env!("CARGO_PKG_VERSION"));
+        assert!(text.contains(&version), "{text}");
+    }
+
+    #[test]
+    fn every_metric_has_a_help_text() {
+        let text = rendered(|| {
+            meter::received();
+            meter::attempt("erp", "delivered", "", Duration::from_millis(3));
+        });
+        let typed: Vec<&str> = text.lines().filter_map(|l| l.strip_prefix("# TYPE ")).collect();
+        assert!(typed.len() >= 4, "{text}");
+        for metric in typed {
+            let name = metric.split(' ').next().unwrap();
+            assert!(text.contains(&format!("# HELP {name} ")), "{name} in\n{text}");
+        }
+    }
+
+    #[test]
+    fn the_recorder_is_installed_once() {
+        let (first, second) = (install().unwrap(), install().unwrap());
+        meter::orphaned(7);
+        assert!(first.render().contains("lockgate_orphaned 7"));
+        assert_eq!(first.render(), second.render());
+    }
+}

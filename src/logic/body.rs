@@ -9,7 +9,8 @@ use bytes::Bytes;
 
 use super::ecmascript::write_string;
 use super::filter::Filter;
-use super::json_scan::{self, Object};
+use super::json_parts::{self, Object};
+use super::json_scan::utf8;
 use crate::domain::event::{Event, Shape};
 
 /// The two forms of a body.
@@ -104,8 +105,8 @@ fn with_metadata(body: &Bytes, metadata: &str) -> Bytes {
 /// The body as `change` makes it. An event's body is a JSON object; of anything else there is no
 /// part to change, and it stays as it is.
 fn spliced(body: &Bytes, change: impl FnOnce(&str, &Object<'_>) -> Option<Vec<u8>>) -> Bytes {
-    let changed = json_scan::utf8(body).ok().and_then(|text| {
-        let object = json_scan::object(text).ok()?;
+    let changed = utf8(body).ok().and_then(|text| {
+        let object = json_parts::object(text).ok()?;
         change(text, &object)
     });
     changed.map_or_else(|| body.clone(), Bytes::from)

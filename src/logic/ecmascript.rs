@@ -311,7 +311,7 @@ mod tests {
         }
         json.push_str("\"z\":0}");
         let written = stringify(json.as_bytes()).unwrap();
-        let members = super::super::json_scan::object(utf8(&written).unwrap()).unwrap().members;
+        let members = super::super::json_parts::object(utf8(&written).unwrap()).unwrap().members;
         assert_eq!(members.len(), 1002);
         assert!(written.ends_with(b"\"999\":99999,\"same\":99999,\"z\":0}"));
     }
@@ -364,7 +364,7 @@ mod tests {
             prop_assume!(number.is_finite());
             let written = stringify(format!("{number:e}").as_bytes()).unwrap();
             let read: f64 = String::from_utf8(written).unwrap().parse().unwrap();
-            prop_assert_eq!(read, number);
+            prop_assert!(read.to_bits() == number.to_bits() || number == 0.0);
         }
 
         #[test]

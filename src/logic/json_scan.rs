@@ -1,8 +1,8 @@
 //! A scanner for JSON text: tokens and spans, the bytes left where they are.
 //!
-//! Owns the grammar, as strict as `JSON.parse`, and where the members of an object stand. Refuses
-//! to build values and to rewrite anything: that is [`super::ecmascript`] (a writer) and
-//! [`super::body`] (which splices). Read [`super::ecmascript`] next.
+//! Owns the grammar, as strict as `JSON.parse`, and what a string token says. Refuses to build
+//! values and to rewrite anything: that is [`super::ecmascript`] (a writer), [`super::filter`] and
+//! [`super::body`] (which splices). Read [`super::json_parts`] next.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -80,76 +80,6 @@ impl<'a> Text<'a> {
     }
 }
 
-/// One member of an object, as spans of the scanned text.
-#[derive(Clone, Debug)]
-pub struct Member<'a> {
-    /// The key.
-    pub key: Text<'a>,
-    /// From the brace or comma before it to the comma or brace after it, both left out: white
-    /// space is inside.
-    pub segment: Range<usize>,
-    /// The value alone.
-    pub value: Range<usize>,
-}
-
-/// An object, as spans of the scanned text.
-#[derive(Clone, Debug)]
-pub struct Object<'a> {
-    /// Between the braces, both left out.
-    pub inside: Range<usize>,
-    /// The members, in the order of the text; repeated keys stay repeated.
-    pub members: Vec<Member<'a>>,
-}
-
-impl Object<'_> {
-    /// The value that parsers see for this key: the last one.
-    #[must_use]
-    pub fn value(&self, key: &str) -> Option<Range<usize>> {
-        self.members.iter().rev().find(|member| member.key.is(key)).map(|m| m.value.clone())
-    }
-}
-
-/// Where the members of the object stand that this text is.
-///
-/// # Errors
-/// When the text is not one JSON object.
-pub fn object(json: &str) -> Result<Object<'_>, NotJson> {
-    let mut scanner = Scanner::new(json);
-    let object = scanner.object()?;
-    scanner.end()?;
-    Ok(object)
-}
-
-/// Whether this is a JSON pointer (RFC 6901).
-#[must_use]
-pub fn is_pointer(pointer: &str) -> bool {
-    let mut rest = pointer.split('~').skip(1);
-    (pointer.is_empty() || pointer.starts_with('/')) && rest.all(|s| s.starts_with(['0', '1']))
-}
-
-/// The value at a JSON pointer (RFC 6901), as it is written. Of repeated keys the last one counts.
-#[must_use]
-pub fn pointer<'a>(json: &'a str, pointer: &str) -> Option<&'a str> {
-    if !is_pointer(pointer) {
-        return None;
-    }
-    let mut found = json.get(Scanner::new(json).value(0).ok()?)?;
-    for token in pointer.split('/').skip(1) {
-        let token = token.replace("~1", "/").replace("~0", "~");
-        let span = match found.as_bytes().first()? {
-            b'{' => object(found).ok()?.value(&token)?,
-            b'[' => {
-                let canonical = token == "0" || !token.starts_with(['0', '+']);
-                let index = token.parse().ok().filter(|_| canonical)?;
-                Scanner::new(found).items().ok()?.into_iter().nth(index)?
-            }
-            _ => return None,
-        };
-        found = found.get(span)?;
-    }
-    Some(found)
-}
-
 /// Reads tokens from the front of a text.
 #[derive(Clone, Debug)]
 pub struct Scanner<'a> {
@@ -164,7 +94,13 @@ impl<'a> Scanner<'a> {
         Self { text, at: 0 }
     }
 
-    /// The next byte after white space.
+    /// How many bytes have been taken.
+    #[must_use]
+    pub fn at(&self) -> usize {
+        self.at
+    }
+
+    /// Takes white space, and says which byte comes next.
     pub fn peek(&mut self) -> Option<u8> {
         let rest = self.rest();
         let white = rest.iter().position(|b| !matches!(b, b' ' | b'\t' | b'\n' | b'\r'));
@@ -270,9 +206,21 @@ impl<'a> Scanner<'a> {
         let start = self.at;
         match next {
             Some(b'{') => {
-                self.members(depth, |_, _| ())?;
+                let mut more = self.open(b'{', b'}', depth)?;
+                while more {
+                    self.string()?;
+                    self.expect(b':')?;
+                    self.value(depth + 1)?;
+                    more = self.more(b'}')?;
+                }
             }
-            Some(b'[') => self.elements(depth, |_| ())?,
+            Some(b'[') => {
+                let mut more = self.open(b'[', b']', depth)?;
+                while more {
+                    self.value(depth + 1)?;
+                    more = self.more(b']')?;
+                }
+            }
             Some(b'"') => drop(self.string()?),
             Some(b'-' | b'0'..=b'9') => drop(self.number()?),
             _ => drop(self.literal()?),
@@ -307,60 +255,6 @@ impl<'a> Scanner<'a> {
             return Ok(true);
         }
         self.expect(close).map(|()| false)
-    }
-
-    fn object(&mut self) -> Result<Object<'a>, NotJson> {
-        let mut members: Vec<Member<'a>> = Vec::new();
-        self.peek();
-        let open = self.at + 1;
-        let close = self.members(0, |key, value| {
-            members.push(Member { key, segment: 0..0, value });
-        })?;
-        // A segment begins after the comma before it; only white space stands between a value's
-        // end and that comma.
-        let text = self.text.as_bytes();
-        let mut start = open;
-        for member in &mut members {
-            let rest = text.get(member.value.end..close).unwrap_or_default();
-            let white = rest.iter().position(|b| *b == b',').unwrap_or(rest.len());
-            let end = member.value.end + white;
-            member.segment = start..end;
-            start = end + 1;
-        }
-        Ok(Object { inside: open..close, members })
-    }
-
-    fn items(&mut self) -> Result<Vec<Range<usize>>, NotJson> {
-        let mut items = Vec::new();
-        self.elements(0, |span| items.push(span))?;
-        Ok(items)
-    }
-
-    /// Takes an object, and says where its closing brace stands.
-    fn members(
-        &mut self,
-        depth: usize,
-        mut see: impl FnMut(Text<'a>, Range<usize>),
-    ) -> Result<usize, NotJson> {
-        let mut more = self.open(b'{', b'}', depth)?;
-        while more {
-            let key = self.string()?;
-            self.expect(b':')?;
-            let value = self.value(depth + 1)?;
-            see(key, value);
-            more = self.more(b'}')?;
-        }
-        Ok(self.at - 1)
-    }
-
-    fn elements(&mut self, depth: usize, mut see: impl FnMut(Range<usize>)) -> Result<(), NotJson> {
-        let mut more = self.open(b'[', b']', depth)?;
-        while more {
-            let value = self.value(depth + 1)?;
-            see(value);
-            more = self.more(b']')?;
-        }
-        Ok(())
     }
 
     fn digits(&mut self) -> Result<(), NotJson> {
@@ -435,106 +329,80 @@ fn push_code(code: u32, content: &mut Vec<u8>) {
 mod tests {
     use super::*;
 
+    #[track_caller]
+    fn check_refused(json: &[u8], at: usize) {
+        assert_eq!(validate(json), Err(NotJson { at }), "{}", json.escape_ascii());
+    }
+
+    fn deep(levels: usize) -> String {
+        "[".repeat(levels) + &"]".repeat(levels)
+    }
+
     #[test]
-    fn the_grammar_is_that_of_json_parse() {
-        let deep = |n: usize| "[".repeat(n) + &"]".repeat(n);
-        let good = [
-            "0",
-            "-0",
-            "-0.0e-0",
-            "1E+9",
-            "12.50",
-            "\"\"",
-            "\"\u{7f}\u{2028}\"",
-            "\"\\ud83d\"",
-            " \t\r\n{ } ",
-            "[1 , [ ]]",
-            "null",
-            "true",
-            "false",
-            "{\"a\":{\"a\":[{}]}}",
-            "\"\\u00e9\\/\\b\\f\\n\\r\\t\\\"\\\\\"",
-            &deep(MAX_DEPTH),
-        ];
-        for json in good {
+    fn what_json_parse_takes_is_taken() {
+        for json in [
+            "0 -0 -0.0e-0 1E+9 12.50 0e1 null true false",
+            r#""" "\ud83d" "\u00e9\/\b\f\n\r\t\"\\" "é😀" "#,
+            r#"{} [] {"a":{"a":[{}]}} [1,[]] "#,
+        ] {
+            for json in json.split_whitespace() {
+                assert_eq!(validate(json.as_bytes()), Ok(()), "{json:?}");
+            }
+        }
+        for json in ["\"\u{7f}\u{2028}\"", " \t\r\n{ } ", "[ 1 , { \"a\" : 2 } ]", &deep(MAX_DEPTH)]
+        {
             assert_eq!(validate(json.as_bytes()), Ok(()), "{json:?}");
         }
-        let bad: [(&[u8], usize); 31] = [
-            (b"", 0),
-            (b" ", 1),
-            (b"01", 1),
-            (b"-", 1),
-            (b"1.", 2),
-            (b".5", 0),
-            (b"1e", 1),
-            (b"1e+", 3),
-            (b"+1", 0),
-            (b"1 2", 2),
-            (b"nul", 0),
-            (b"nullx", 4),
-            (b"NaN", 0),
-            (b"[1,]", 3),
-            (b"[1 2]", 3),
-            (b"{,}", 1),
-            (b"{\"a\":1,}", 7),
-            (b"{\"a\"}", 4),
-            (b"{a:1}", 1),
-            (b"{'a':1}", 1),
-            (b"\"\n\"", 1),
-            (b"\"\x00\"", 1),
-            (b"\"\\x\"", 1),
-            (b"\"\\u12g4\"", 1),
-            (b"\"\\u123", 1),
-            (b"\"a", 2),
-            (b"\"\\", 1),
-            (b"[", 1),
-            (b"\xef\xbb\xbf{}", 0),
-            (b"\x0b1", 0),
-            (b"\"\xff\"", 1),
+    }
+
+    #[test]
+    fn what_json_parse_refuses_is_refused_at_its_place() {
+        let bad: [(&str, usize); 29] = [
+            ("", 0),
+            (" ", 1),
+            ("01", 1),
+            ("-", 1),
+            ("1.", 2),
+            (".5", 0),
+            ("1e", 1),
+            ("1e+", 3),
+            ("+1", 0),
+            ("1 2", 2),
+            ("nul", 0),
+            ("nullx", 4),
+            ("NaN", 0),
+            ("[1,]", 3),
+            ("[1 2]", 3),
+            ("{,}", 1),
+            ("{\"a\":1,}", 7),
+            ("{\"a\"}", 4),
+            ("{a:1}", 1),
+            ("{'a':1}", 1),
+            ("\"\n\"", 1),
+            ("\"\0\"", 1),
+            ("\"\\x\"", 1),
+            ("\"\\u12g4\"", 1),
+            ("\"\\u123", 1),
+            ("\"a", 2),
+            ("\"\\", 1),
+            ("[", 1),
+            ("\u{feff}{}", 0),
         ];
         for (json, at) in bad {
-            assert_eq!(
-                validate(json),
-                Err(NotJson { at }),
-                "{:?}",
-                json.escape_ascii().to_string()
-            );
+            check_refused(json.as_bytes(), at);
         }
-        assert_eq!(validate(deep(MAX_DEPTH + 1).as_bytes()), Err(NotJson { at: MAX_DEPTH }));
+        check_refused(b"\x0b1", 0);
+        check_refused(b"\"\xff\"", 1);
+        check_refused(deep(MAX_DEPTH + 1).as_bytes(), MAX_DEPTH);
     }
 
     #[test]
-    fn a_member_is_known_by_its_unescaped_key() {
-        let json = r#"{ "a" : 1 , "\u0061":[2] ,"b\ud83d":{"a":3}}"#;
-        let object = object(json).unwrap();
-        assert_eq!(object.value("a").map(|span| &json[span]), Some("[2]"));
-        let segments: Vec<_> = object.members.iter().map(|m| &json[m.segment.clone()]).collect();
-        assert_eq!(segments, [r#" "a" : 1 "#, r#" "\u0061":[2] "#, r#""b\ud83d":{"a":3}"#]);
-        assert_eq!(object.members[2].key.to_text(), "b\u{fffd}");
-    }
-
-    #[test]
-    fn pointers_are_those_of_rfc_6901() {
-        let json = r#" {"foo":["bar",{"x":-1.50}],"":0,"a/b":1,"m~n":8,"a":1,"\u0061":2} "#;
-        for (at, expected) in [
-            ("", Some(json.trim())),
-            ("/foo/0", Some("\"bar\"")),
-            ("/foo/1/x", Some("-1.50")),
-            ("/", Some("0")),
-            ("/a~1b", Some("1")),
-            ("/m~0n", Some("8")),
-            ("/a", Some("2")),
-            ("/foo/01", None),
-            ("/foo/-", None),
-            ("/foo/+1", None),
-            ("/foo/2", None),
-            ("foo", None),
-            ("/foo/0/x", None),
-            ("/nothing", None),
-            ("/m~2n", None),
-            ("/m~", None),
-        ] {
-            assert_eq!(pointer(json, at), expected, "{at}");
-        }
+    fn the_content_of_a_string_is_its_utf_16_code_units() {
+        let content = |json: &str| Scanner::new(json).string().unwrap().content().into_owned();
+        assert_eq!(content(r#""\ud83d\ude00\u0061\/""#), "😀a/".as_bytes());
+        assert_eq!(content(r#""\ud83d\u0061\uDE00""#), b"\xed\xa0\xbda\xed\xb8\x80");
+        let text = Scanner::new(r#""b\ud83d\u00e9\udfff""#).string().unwrap();
+        assert_eq!(text.to_text(), "b\u{fffd}é\u{fffd}");
+        assert!(Scanner::new(r#""d\u0061ta""#).string().unwrap().is("data"));
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Refuses clocks, chance, I/O, async, actors and logging: time, randomness and identity come in
 //! as arguments. Reading order: [`intake`] (what is an event), [`routing`] (who gets it), [`body`],
-//! [`ecmascript`] (both over [`json_scan`]), [`filter`], [`topic`], [`signing`] (what is sent),
+//! [`ecmascript`] (both over [`json_scan`] and [`json_parts`]), [`filter`], [`topic`], [`signing`] (what is sent),
 //! [`classify`] (what came of it), [`settle`], [`retry`], [`breaker`], [`lane`] (what happens next),
 //! [`parcel`] (how it is parked), [`ledger`] (when the bus message is acknowledged), [`secret`].
 
@@ -12,6 +12,7 @@ pub mod classify;
 pub mod ecmascript;
 pub mod filter;
 pub mod intake;
+pub mod json_parts;
 pub mod json_scan;
 pub mod lane;
 pub mod ledger;

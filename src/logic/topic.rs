@@ -6,7 +6,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::json_scan;
+use super::json_parts::pointer;
+use super::json_scan::{Scanner, utf8};
 use crate::domain::delivery::Failure;
 use crate::domain::event::{CONTEXT_FIELDS, Context, Event};
 use crate::domain::names::{find_known, normal_form};
@@ -69,17 +70,17 @@ pub fn check_topic(topic: &str) -> Result<(), Failure> {
 /// a number as its text. Anything else, and empty text, is absent.
 #[must_use]
 pub fn pointer_fields(payload: &[u8], fields: &BTreeMap<String, String>) -> Context {
-    let Ok(text) = json_scan::utf8(payload) else { return Context::new() };
-    let value = |pointer: &String| {
-        let found = json_scan::pointer(text, pointer)?;
+    let Ok(text) = utf8(payload) else { return Context::new() };
+    let value = |at: &String| {
+        let found = pointer(text, at)?;
         let value = match found.as_bytes().first()? {
-            b'"' => json_scan::Scanner::new(found).string().ok()?.to_text(),
+            b'"' => Scanner::new(found).string().ok()?.to_text(),
             b'-' | b'0'..=b'9' => found.to_owned(),
             _ => return None,
         };
         Some(value).filter(|value| !value.is_empty())
     };
-    fields.iter().filter_map(|(name, pointer)| Some((name.clone(), value(pointer)?))).collect()
+    fields.iter().filter_map(|(name, at)| Some((name.clone(), value(at)?))).collect()
 }
 
 fn is_wildcard(character: char) -> bool {

@@ -2,9 +2,10 @@
 //!
 //! Refuses clocks, chance, I/O, async, actors and logging: time, randomness and identity come in
 //! as arguments. Reading order: [`intake`] (what is an event), [`routing`] (who gets it), [`body`],
-//! [`ecmascript`] (both over [`json_scan`] and [`json_parts`]), [`filter`], [`topic`], [`signing`] (what is sent),
-//! [`classify`] (what came of it), [`settle`], [`retry`], [`breaker`], [`lane`] (what happens next),
-//! [`parcel`] (how it is parked), [`ledger`] (when the bus message is acknowledged), [`secret`].
+//! [`ecmascript`] (both over [`json_scan`] and [`json_parts`]), [`filter`], [`topic`], [`signing`]
+//! (what is sent), [`classify`] (what came of it), [`settle`], [`retry`], [`breaker`], [`lane`]
+//! (what happens next), [`parcel`] (how it is parked), [`ledger`] (when the bus message is
+//! acknowledged), [`secret`].
 
 pub mod body;
 pub mod breaker;

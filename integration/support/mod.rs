@@ -2,6 +2,7 @@
 
 pub mod certs;
 pub mod http;
+pub mod lockgate;
 pub mod mosquitto;
 pub mod process;
 pub mod rabbitmq;

@@ -46,15 +46,25 @@ pub struct Counters {
     pub suppressed: Count,
     /// Routes that were given up because their message comes again.
     pub stale: Count,
+    /// Routes that are not settled now, counted on their own: one up when a route is made, one down
+    /// when its debt ends. That is what makes the sum above a check.
+    pub open: AtomicU64,
 }
 
 impl Counters {
-    /// Routes that are not settled now. Read while routes move it may be off by those that move.
+    /// Routes that are not settled now.
     #[must_use]
     pub fn in_flight(&self) -> u64 {
-        let gone = [&self.delivered, &self.parked, &self.dead, &self.suppressed, &self.stale];
-        let gone: u64 = gone.into_iter().map(Count::get).sum();
-        (self.routed.get() + self.resumed.get()).saturating_sub(gone)
+        self.open.load(Ordering::Relaxed)
+    }
+
+    /// Whether everything that came is accounted for. True at rest; while routes move, those that
+    /// move may make it false for a moment.
+    #[must_use]
+    pub fn reconcile(&self) -> bool {
+        let ended = [&self.delivered, &self.parked, &self.dead, &self.suppressed, &self.stale];
+        let ended: u64 = ended.into_iter().map(Count::get).sum();
+        self.routed.get() + self.resumed.get() == ended + self.in_flight()
     }
 }
 

@@ -118,6 +118,7 @@ impl Route {
         debt: Debt,
         rescue: Option<UnboundedSender<Job>>,
     ) -> Self {
+        work.shown.counters.open.fetch_add(1, Ordering::Relaxed);
         Self { work, progress, joined: Vec::new(), debt: Some(debt), rescue }
     }
 
@@ -147,6 +148,7 @@ impl Route {
             joined.settle(Settlement::Suppressed);
         }
         if let Some(debt) = self.debt.take() {
+            counters.open.fetch_sub(1, Ordering::Relaxed);
             debt.pay();
         }
     }
@@ -159,6 +161,7 @@ impl Route {
     fn forget(&mut self) {
         if self.debt.take().is_some() {
             self.work.shown.counters.stale.add(1);
+            self.work.shown.counters.open.fetch_sub(1, Ordering::Relaxed);
             meter::routes_stale(self.work.endpoint.as_str(), 1);
         }
         for joined in std::mem::take(&mut self.joined) {

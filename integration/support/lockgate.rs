@@ -1,0 +1,101 @@
+//! The product itself, as a process of its own with a configuration of its own.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::process::Process;
+use super::{eventually, free_port};
+
+/// How long a bridge may take until it consumes.
+const READY: Duration = Duration::from_secs(60);
+
+/// A configuration folder with one environment, `test`.
+pub struct Configuration {
+    /// The folder.
+    pub folder: PathBuf,
+}
+
+impl Configuration {
+    /// Writes `toml` as the environment `test` into `folder`.
+    pub fn write(folder: &Path, toml: &str) -> Self {
+        std::fs::write(folder.join("test.toml"), toml).unwrap();
+        Self { folder: folder.to_owned() }
+    }
+}
+
+/// A running `lockgate run`.
+pub struct Lockgate {
+    process: Process,
+    admin: u16,
+    log: PathBuf,
+}
+
+impl Lockgate {
+    /// Starts it; does not wait.
+    pub fn start(configuration: &Configuration) -> Self {
+        let admin = free_port();
+        let log = configuration.folder.join(format!("lockgate-{admin}.log"));
+        let folder = configuration.folder.to_str().unwrap();
+        let arguments = ["--config", folder, "--env", "test", "run"];
+        let environment = [
+            ("LOCKGATE__ADMIN__LISTEN".to_owned(), format!("127.0.0.1:{admin}")),
+            ("RUST_LOG".to_owned(), "lockgate=debug".to_owned()),
+        ];
+        let process =
+            Process::start(env!("CARGO_BIN_EXE_lockgate"), &arguments, &environment, &log);
+        Self { process, admin, log }
+    }
+
+    /// Starts it and waits until it consumes.
+    pub async fn start_ready(configuration: &Configuration) -> Self {
+        let lockgate = Self::start(configuration);
+        lockgate.ready().await;
+        lockgate
+    }
+
+    /// Waits until it consumes.
+    pub async fn ready(&self) {
+        eventually("lockgate consumes", READY, || async {
+            assert!(self.process.alive(), "lockgate ended:\n{}", self.log());
+            (self.get("/readyz").await?.0 == 200).then_some(())
+        })
+        .await;
+    }
+
+    /// Status and body of an admin path; `None` while nothing answers.
+    pub async fn get(&self, path: &str) -> Option<(u16, String)> {
+        let url = format!("http://127.0.0.1:{}{path}", self.admin);
+        let client = awc::Client::builder().timeout(Duration::from_secs(2)).finish();
+        let mut answer = client.get(url).send().await.ok()?;
+        let body = answer.body().await.ok()?;
+        Some((answer.status().as_u16(), String::from_utf8_lossy(&body).into_owned()))
+    }
+
+    /// The value of a metric with exactly these labels, as they are written; 0 when it is not there.
+    pub async fn metric(&self, name: &str) -> f64 {
+        let (_, text) = self.get("/metrics").await.unwrap_or_default();
+        let line = text
+            .lines()
+            .find(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(' ')));
+        line.and_then(|line| line.rsplit(' ').next()?.parse().ok()).unwrap_or(0.0)
+    }
+
+    /// What it has logged so far.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// `kill -9`.
+    pub fn kill(self) {
+        self.process.signal("KILL");
+    }
+
+    /// SIGTERM, and waits for its end.
+    pub async fn terminate(&self) {
+        self.process.signal("TERM");
+        eventually("lockgate ends", Duration::from_secs(40), || async {
+            (!self.process.alive()).then_some(())
+        })
+        .await;
+    }
+}

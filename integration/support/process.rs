@@ -53,12 +53,13 @@ impl Process {
         assert!(done.success(), "kill -{name} {}", self.pid);
     }
 
-    /// Whether the server is still there.
+    /// Whether the server is still there. One that has ended but was not yet waited for is not.
     pub fn alive(&self) -> bool {
-        Command::new("sh")
-            .args(["-c", &format!("kill -0 {} 2>/dev/null", self.pid)])
-            .status()
-            .is_ok_and(|s| s.success())
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid));
+        let state = stat.ok().and_then(|stat| {
+            stat.rsplit(')').next()?.split_whitespace().next().map(str::to_owned)
+        });
+        state.is_some_and(|state| state != "Z" && state != "X")
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use actix::prelude::*;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::actors::board::Board;
 use crate::actors::endpoint::Plan;
@@ -101,7 +101,9 @@ impl Bridge {
             };
             Some(Watched { plan, arbiter })
         });
-        let watchdog = Watchdog::new(watched.collect(), obituaries, router.clone()).start();
+        let (staffed, wait_for_staff) = oneshot::channel();
+        let watched = watched.collect();
+        let watchdog = Watchdog::new(watched, obituaries, router.clone(), staffed).start();
         let endpoints: Vec<Name> = config.endpoints.keys().cloned().collect();
         let ingress = Ingress::new(Source {
             bus: Arc::clone(&bus),
@@ -110,6 +112,7 @@ impl Bridge {
             prefetch,
             endpoints,
             rungs: rungs(config),
+            staffed: Some(wait_for_staff),
         })
         .start();
         let grace = config.runtime.shutdown_grace;

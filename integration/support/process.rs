@@ -56,9 +56,9 @@ impl Process {
     /// Whether the server is still there. One that has ended but was not yet waited for is not.
     pub fn alive(&self) -> bool {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid));
-        let state = stat.ok().and_then(|stat| {
-            stat.rsplit(')').next()?.split_whitespace().next().map(str::to_owned)
-        });
+        let state = stat
+            .ok()
+            .and_then(|stat| stat.rsplit(')').next()?.split_whitespace().next().map(str::to_owned));
         state.is_some_and(|state| state != "Z" && state != "X")
     }
 }

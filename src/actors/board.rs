@@ -156,6 +156,8 @@ pub struct SourceShown {
     pub rejected: Count,
     /// Events that no configuration wants.
     pub unwanted: Count,
+    /// Every queue that lockgate needs was there or has been declared.
+    pub prepared: AtomicBool,
     /// A consumer is running.
     pub consuming: AtomicBool,
     /// The source delivers nothing more until something is acknowledged.

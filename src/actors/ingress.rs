@@ -45,6 +45,8 @@ pub struct Source {
     pub endpoints: Vec<Name>,
     /// The rungs that must be there.
     pub rungs: Vec<Duration>,
+    /// Resolves when every endpoint actor is there.
+    pub staffed: Option<oneshot::Receiver<()>>,
 }
 
 /// The actor.
@@ -85,7 +87,12 @@ impl Ingress {
         let bus = Arc::clone(&self.source.bus);
         let wanted = (self.source.endpoints.clone(), self.source.rungs.clone());
         let (prepared, prefetch) = (self.prepared, self.source.prefetch);
+        let staffed = self.source.staffed.take();
+        let board = Arc::clone(&self.source.board);
         let opening = async move {
+            if let Some(staffed) = staffed {
+                let _ = staffed.await;
+            }
             if !prepared {
                 let report = bus.prepare(wanted.0, wanted.1).await?;
                 for object in &report.declared {
@@ -95,6 +102,7 @@ impl Ingress {
                     let missing = report.missing.join(", ");
                     return Err(BusError::Refused(format!("missing on the bus: {missing}")));
                 }
+                board.source.prepared.store(true, Ordering::Relaxed);
             }
             bus.consume(Queue::Source, prefetch).await
         };

@@ -8,10 +8,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use actix::prelude::*;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-use super::endpoint::{Drain, Endpoint, Plan, Quiesce};
+use super::endpoint::{Drain, Endpoint, Hello, Plan, Quiesce};
 use super::router::{Router, Started};
 use crate::domain::names::Name;
 
@@ -42,6 +42,9 @@ pub struct Watchdog {
     entries: BTreeMap<Name, Entry>,
     obituaries: Option<mpsc::UnboundedReceiver<Name>>,
     router: Addr<Router>,
+    /// Resolved when every endpoint actor has been introduced to the router.
+    staffed: Option<oneshot::Sender<()>>,
+    introduced: usize,
     stopping: bool,
 }
 
@@ -52,6 +55,7 @@ impl Watchdog {
         watched: Vec<Watched>,
         obituaries: mpsc::UnboundedReceiver<Name>,
         router: Addr<Router>,
+        staffed: oneshot::Sender<()>,
     ) -> Self {
         let entry = |watched: Watched| {
             let name = watched.plan.endpoint.name.clone();
@@ -62,11 +66,13 @@ impl Watchdog {
             entries: watched.into_iter().map(entry).collect(),
             obituaries: Some(obituaries),
             router,
+            staffed: Some(staffed),
+            introduced: 0,
             stopping: false,
         }
     }
 
-    fn build(&mut self, name: &Name) {
+    fn build(&mut self, name: &Name, ctx: &mut Context<Self>) {
         let Some(entry) = self.entries.get_mut(name) else { return };
         if self.stopping {
             return;
@@ -76,9 +82,28 @@ impl Watchdog {
             Endpoint::start_in_arbiter(&entry.watched.arbiter, move |_| Endpoint::new(plan));
         entry.born = Instant::now();
         entry.address = Some(address.clone());
-        let started = Started { name: name.clone(), address };
-        if self.router.try_send(started).is_err() {
-            tracing::error!(endpoint = name.as_str(), "the router does not take the new actor");
+        // Before it has answered, its mailbox is small and would refuse routes.
+        let started = Started { name: name.clone(), address: address.clone() };
+        ctx.spawn(address.send(Hello).into_actor(self).map(move |greeted, watchdog, _| {
+            if greeted.is_ok() {
+                watchdog.introduce(started);
+            }
+        }));
+    }
+
+    fn introduce(&mut self, started: Started) {
+        if let Err(error) = self.router.try_send(started) {
+            tracing::error!(%error, "the router does not take a new endpoint actor");
+        }
+        self.introduced += 1;
+        self.everybody_there();
+    }
+
+    fn everybody_there(&mut self) {
+        if self.introduced >= self.entries.len()
+            && let Some(staffed) = self.staffed.take()
+        {
+            let _ = staffed.send(());
         }
     }
 }
@@ -92,8 +117,9 @@ impl Actor for Watchdog {
         }
         let names: Vec<Name> = self.entries.keys().cloned().collect();
         for name in names {
-            self.build(&name);
+            self.build(&name, ctx);
         }
+        self.everybody_there();
     }
 }
 
@@ -109,7 +135,7 @@ impl StreamHandler<Name> for Watchdog {
         let pause = entry.pause;
         entry.pause = (pause * 2).min(LONGEST_PAUSE);
         tracing::error!(endpoint = name.as_str(), ?pause, "endpoint actor died; building it again");
-        ctx.run_later(pause, move |watchdog, _| watchdog.build(&name));
+        ctx.run_later(pause, move |watchdog, ctx| watchdog.build(&name, ctx));
     }
 
     fn finished(&mut self, _: &mut Self::Context) {}

@@ -42,13 +42,6 @@ pub(super) struct Draining {
     done: Option<oneshot::Sender<()>>,
 }
 
-impl Draining {
-    /// Keeps a route that came late until it can be told what becomes of it.
-    pub(super) fn leave(&mut self, route: Route) {
-        self.waiting.push(route);
-    }
-}
-
 impl Handler<Quiesce> for Endpoint {
     type Result = ();
 
@@ -105,6 +98,15 @@ impl Endpoint {
             && let Some(done) = self.draining.as_mut().and_then(|draining| draining.done.take())
         {
             let _ = done.send(());
+        }
+    }
+
+    /// A route that came late: it waits until it can be told what becomes of it.
+    pub(super) fn came_late(&mut self, route: Route) {
+        let Some(draining) = &mut self.draining else { return };
+        draining.waiting.push(route);
+        if draining.may_sort {
+            self.sort_waiting();
         }
     }
 

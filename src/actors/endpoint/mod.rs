@@ -331,6 +331,17 @@ impl Actor for Endpoint {
     }
 }
 
+/// Answered when the actor has started and its mailbox has its capacity.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Hello;
+
+impl Handler<Hello> for Endpoint {
+    type Result = ();
+
+    fn handle(&mut self, Hello: Hello, _: &mut Self::Context) {}
+}
+
 /// A route for this endpoint, from the source.
 #[derive(Message)]
 #[rtype(result = "()")]
@@ -343,9 +354,8 @@ impl Handler<Deliver> for Endpoint {
     type Result = ();
 
     fn handle(&mut self, Deliver(route): Deliver, ctx: &mut Self::Context) {
-        if let Some(draining) = &mut self.draining {
-            draining.leave(route);
-            return;
+        if self.draining.is_some() {
+            return self.came_late(route);
         }
         if let Some(route) = self.unless_repeat(route) {
             self.express.push_back(Waiting { route, since: Instant::now() });

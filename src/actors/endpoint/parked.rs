@@ -129,7 +129,8 @@ impl Endpoint {
 
     fn wanted_prefetch(&mut self) -> Option<u16> {
         let endpoint = Arc::clone(&self.plan.endpoint);
-        if !endpoint.enabled || self.draining.is_some() {
+        let prepared = self.plan.board.source.prepared.load(Ordering::Relaxed);
+        if !endpoint.enabled || self.draining.is_some() || !prepared {
             return None;
         }
         match self.state() {
@@ -317,6 +318,7 @@ impl StreamHandler<Arrival> for Endpoint {
             }
         }
         self.look_after_parked_lane(ctx);
+        self.drained(ctx);
     }
 
     fn finished(&mut self, _: &mut Self::Context) {}

@@ -32,20 +32,13 @@ fn services(compose: &Yaml) -> BTreeSet<String> {
     services.keys().map(|name| name.as_str().unwrap().to_owned()).collect()
 }
 
-/// Every text in a configuration that is a URL, as its host and port.
-fn peers(value: &Value, found: &mut BTreeSet<(String, Option<u16>)>) {
-    if let Some(text) = value.as_str()
-        && let Ok(url) = url::Url::parse(text)
-        && let Some(host) = url.host_str()
-        && text.contains("://")
-    {
-        found.insert((host.to_owned(), url.port()));
-    }
-    for inner in value.as_dict().into_iter().flat_map(|dict| dict.values()) {
-        peers(inner, found);
-    }
-    for inner in value.as_array().into_iter().flatten() {
-        peers(inner, found);
+/// Every `url` and every `{ env = "…" }` under the source, the endpoints and the admin listener.
+fn named(value: &Value, key: &str, found: &mut BTreeSet<String>) {
+    for (name, inner) in value.as_dict().into_iter().flatten() {
+        match inner.as_str() {
+            Some(text) if name == key => drop(found.insert(text.to_owned())),
+            _ => named(inner, key, found),
+        }
     }
 }
 
@@ -116,29 +109,29 @@ fn every_port_is_open_to_this_machine_alone() {
 }
 
 #[test]
-fn the_configuration_of_this_environment_names_only_services_of_the_file() {
+fn the_configuration_of_this_environment_names_only_what_the_file_has() {
     let compose = compose();
-    let environment =
-        compose["services"]["lockgate"]["environment"]["LOCKGATE_ENV"].as_str().unwrap();
+    let variables = &compose["services"]["lockgate"]["environment"];
+    let environment = variables["LOCKGATE_ENV"].as_str().unwrap();
     let file = root().join("config").join(format!("{environment}.toml"));
     assert!(file.exists(), "{}", file.display());
-    let configuration: Value = figment::Figment::from(Toml::file(&file)).extract().unwrap();
-    let mut found = BTreeSet::new();
-    peers(&configuration, &mut found);
-    let used: BTreeSet<&str> = found.iter().map(|(host, _)| host.as_str()).collect();
-    assert_eq!(used, BTreeSet::from(["echo", "mosquitto", "rabbitmq"]), "{}", file.display());
-    for (host, port) in &found {
-        let port = match (host.as_str(), port) {
-            ("rabbitmq", port) => port.unwrap_or(5672),
-            ("mosquitto", port) => port.unwrap_or(1883),
-            (_, port) => port.unwrap_or(80),
-        };
-        let expected = match host.as_str() {
-            "rabbitmq" => 5672,
-            "mosquitto" => 1883,
-            _ => 8080,
-        };
-        assert_eq!(port, expected, "{host}");
+    let configuration = figment::Figment::from(Toml::file(&file));
+    let (mut urls, mut env) = (BTreeSet::new(), BTreeSet::new());
+    for section in ["source", "endpoints", "admin"] {
+        let section = configuration.find_value(section).unwrap();
+        named(&section, "url", &mut urls);
+        named(&section, "env", &mut env);
+    }
+    let peers: BTreeSet<(String, Option<u16>)> = urls
+        .iter()
+        .map(|text| url::Url::parse(text).unwrap())
+        .map(|url| (url.host_str().unwrap().to_owned(), url.port()))
+        .collect();
+    let expected = [("echo", 8080), ("mosquitto", 1883), ("rabbitmq", 5672)];
+    let expected = expected.map(|(host, port)| (host.to_owned(), Some(port)));
+    assert_eq!(peers, BTreeSet::from(expected), "{}", file.display());
+    for variable in env {
+        assert!(!variables[variable.as_str()].is_badvalue(), "{variable} is not set");
     }
 }
 

@@ -178,7 +178,6 @@ impl Screen {
         match &self.bar {
             Some(bar) => {
                 bar.set_message(render(rows));
-                bar.tick();
                 Ok(())
             }
             None => writeln!(io::stdout(), "{}", render_line(rows)),

@@ -24,9 +24,6 @@ const LICENCES: [&str; 10] = [
     "Zlib",
 ];
 
-/// The one place that dependencies come from.
-const REGISTRY: &str = "registry+https://github.com/rust-lang/crates.io-index";
-
 fn read(name: &str) -> String {
     std::fs::read_to_string(super::root().join(name)).unwrap()
 }
@@ -41,8 +38,11 @@ fn banned_in(lock: &str) -> Vec<&str> {
     locked(lock, "name").into_iter().filter(|name| BANNED.contains(name)).collect()
 }
 
+/// Where the dependencies come from, but for the first registry that is named.
 fn foreign_in(lock: &str) -> Vec<&str> {
-    locked(lock, "source").into_iter().filter(|source| *source != REGISTRY).collect()
+    let sources = locked(lock, "source");
+    let home = sources.iter().copied().find(|source| source.starts_with("registry+"));
+    sources.into_iter().filter(|source| Some(*source) != home).collect()
 }
 
 /// Whether a licence expression can be met with [`LICENCES`] alone. Knows `OR`, `AND`, `/`,
@@ -150,9 +150,11 @@ fn cargo_deny_is_told_the_same() {
 
 #[test]
 fn a_planted_crate_source_or_licence_is_found() {
-    let lock = "[[package]]\nname = \"openssl-sys\"\nsource = \"git+https://example.com/x\"\n";
+    let lock = "name = \"a\"\nsource = \"registry+https://one.example\"\n\
+                name = \"openssl-sys\"\nsource = \"git+https://two.example\"\n\
+                name = \"b\"\nsource = \"registry+https://three.example\"\n";
     assert_eq!(banned_in(lock), ["openssl-sys"]);
-    assert_eq!(foreign_in(lock), ["git+https://example.com/x"]);
+    assert_eq!(foreign_in(lock), ["git+https://two.example", "registry+https://three.example"]);
     for good in [
         "MIT",
         "MIT/Apache-2.0",

@@ -4,11 +4,14 @@
 //! [`Ack`]s are due. A ledger lives as long as its subscription; settlements for an older
 //! subscription must not reach it, since tags begin anew with each. Read [`super::secret`] next.
 
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// How long the lowest unsettled message holds back those behind it.
 pub const HOLD_BACK: Duration = Duration::from_millis(50);
+
+/// The most tags that may be left out at once: no prefetch is larger.
+const MAX_GAP: u64 = u16::MAX as u64;
 
 /// One acknowledgement to send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,34 +24,37 @@ pub struct Ack {
 
 /// What the messages of one subscription owe.
 ///
-/// Times are those of any clock that does not go back. Every call costs constant time on average;
-/// memory is bounded by the tags between the lowest unsettled and the newest one.
+/// Times are those of any clock that does not go back. Memory is bounded by the messages that are
+/// not acknowledged, so by the prefetch, however long one of them stays unsettled.
 #[derive(Debug, Default)]
 pub struct Ledger {
-    /// Tags that were taken off `entries`: the first entry is tag `passed + 1`.
-    passed: u64,
-    /// One entry a tag, contiguous. The first is never acknowledged.
-    entries: VecDeque<Entry>,
-    /// Tags settled out of turn, some of them passed since.
+    /// The messages that are not acknowledged, by tag.
+    entries: BTreeMap<u64, Entry>,
+    /// The highest tag that was ever entered.
+    last: u64,
+    /// Tags settled since singles were last taken; some may be acknowledged already.
     ready: Vec<u64>,
-    /// Entries that are settled and not acknowledged.
+    /// How many entries are settled.
     waiting: usize,
-    /// Entries that are acknowledged.
-    acknowledged: usize,
     /// When the first entry came to be the first.
     lowest_since: Duration,
 }
 
 #[derive(Debug)]
 struct Entry {
-    /// Routes that are not settled yet.
-    owed: u32,
-    acknowledged: bool,
+    /// Routes that are not settled yet. `None`: the tag was left out, and owes until it comes.
+    owed: Option<u32>,
     received: Duration,
 }
 
+impl Entry {
+    fn is_settled(&self) -> bool {
+        self.owed == Some(0)
+    }
+}
+
 impl Ledger {
-    /// The ledger of a new subscription: its first tag will be 1.
+    /// The ledger of a new subscription, whose first tag is 1.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -56,16 +62,28 @@ impl Ledger {
 
     /// A message has come that owes so many routes; 0 is settled at once.
     ///
-    /// `false`, and nothing is entered, when the tag is not the next one: the subscription is then
-    /// not what it should be and had better be given up.
+    /// Tags come in order. One that is left out is taken for a message that stays unsettled, so
+    /// that nothing acknowledges it by the way; it may still come. `false`, and nothing is
+    /// entered, for a tag that was entered before or is more than 65,535 ahead.
     pub fn received(&mut self, tag: u64, routes: u32, now: Duration) -> bool {
-        if Some(tag) != self.next_tag() {
+        if tag > self.last.saturating_add(MAX_GAP + 1) {
             return false;
         }
-        if self.entries.is_empty() {
+        if self.entries.is_empty() && tag > self.last {
             self.lowest_since = now;
         }
-        self.entries.push_back(Entry { owed: routes, acknowledged: false, received: now });
+        for left_out in self.last + 1..tag {
+            self.entries.insert(left_out, Entry { owed: None, received: now });
+        }
+        if tag > self.last {
+            self.last = tag;
+            self.entries.insert(tag, Entry { owed: Some(routes), received: now });
+        } else {
+            let Some(late) = self.entries.get_mut(&tag).filter(|entry| entry.owed.is_none()) else {
+                return false;
+            };
+            late.owed = Some(routes);
+        }
         if routes == 0 {
             self.now_settled(tag);
         }
@@ -75,9 +93,10 @@ impl Ledger {
     /// One route of this message is settled. `false` for a message that is not known, is no
     /// longer known, or owes nothing: nothing changes then.
     pub fn settled(&mut self, tag: u64) -> bool {
-        let Some(entry) = self.entry(tag).filter(|entry| entry.owed > 0) else { return false };
-        entry.owed -= 1;
-        if entry.owed == 0 {
+        let entry = self.entries.get_mut(&tag);
+        let Some(owed @ 1..) = entry.and_then(|entry| entry.owed.as_mut()) else { return false };
+        *owed -= 1;
+        if *owed == 0 {
             self.now_settled(tag);
         }
         true
@@ -90,8 +109,7 @@ impl Ledger {
         if self.waiting > 0 && now >= self.lowest_since.saturating_add(HOLD_BACK) {
             self.take_singles(&mut acks);
         } else if self.ready.len() > 2 * self.waiting + 32 {
-            let passed = self.passed;
-            self.ready.retain(|tag| *tag > passed);
+            self.ready.retain(|tag| self.entries.contains_key(tag));
         }
         acks
     }
@@ -99,32 +117,21 @@ impl Ledger {
     /// From when on [`Ledger::acks`] has something to say, if nothing else happens.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Duration> {
-        match self.entries.front() {
-            Some(lowest) if lowest.owed == 0 => Some(self.lowest_since),
-            _ if self.waiting > 0 => Some(self.lowest_since.saturating_add(HOLD_BACK)),
-            _ => None,
-        }
+        let (_, lowest) = self.entries.first_key_value()?;
+        let hold_back = if lowest.is_settled() { Duration::ZERO } else { HOLD_BACK };
+        (self.waiting > 0).then(|| self.lowest_since.saturating_add(hold_back))
     }
 
     /// How many messages are not acknowledged.
     #[must_use]
     pub fn outstanding(&self) -> usize {
-        self.entries.len() - self.acknowledged
+        self.entries.len()
     }
 
     /// How long ago the oldest message that is not acknowledged came.
     #[must_use]
     pub fn oldest(&self, now: Duration) -> Option<Duration> {
-        self.entries.front().map(|entry| now.saturating_sub(entry.received))
-    }
-
-    fn next_tag(&self) -> Option<u64> {
-        self.passed.checked_add(u64::try_from(self.entries.len()).ok()?)?.checked_add(1)
-    }
-
-    fn entry(&mut self, tag: u64) -> Option<&mut Entry> {
-        let position = tag.checked_sub(self.passed)?.checked_sub(1)?;
-        self.entries.get_mut(usize::try_from(position).ok()?)
+        self.entries.first_key_value().map(|(_, entry)| now.saturating_sub(entry.received))
     }
 
     fn now_settled(&mut self, tag: u64) {
@@ -132,31 +139,25 @@ impl Ledger {
         self.ready.push(tag);
     }
 
-    /// Takes the settled run off the head. Its acknowledgement names the highest tag of the run
-    /// that has none yet; those above it were acknowledged singly.
+    /// Takes the settled run off the head. Its acknowledgement names the highest tag that is
+    /// still in it: those that were acknowledged singly have left before.
     fn take_run(&mut self, now: Duration) -> Option<Ack> {
         let (mut highest, mut count) = (None, 0_usize);
-        while self.entries.front().is_some_and(|entry| entry.owed == 0)
-            && let Some(entry) = self.entries.pop_front()
-        {
-            self.passed += 1;
-            self.lowest_since = now;
-            if entry.acknowledged {
-                self.acknowledged -= 1;
-            } else {
-                highest = Some(self.passed);
-                count += 1;
-            }
+        while let Some(lowest) = self.entries.first_entry().filter(|e| e.get().is_settled()) {
+            highest = Some(*lowest.key());
+            lowest.remove();
+            count += 1;
         }
-        self.waiting -= count;
+        if count > 0 {
+            self.waiting -= count;
+            self.lowest_since = now;
+        }
         highest.map(|tag| Ack { tag, multiple: count > 1 })
     }
 
     fn take_singles(&mut self, acks: &mut Vec<Ack>) {
         for tag in std::mem::take(&mut self.ready) {
-            if let Some(entry) = self.entry(tag) {
-                entry.acknowledged = true;
-                self.acknowledged += 1;
+            if self.entries.remove(&tag).is_some() {
                 acks.push(Ack { tag, multiple: false });
             }
         }
@@ -166,8 +167,6 @@ impl Ledger {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use proptest::prelude::*;
     use proptest::test_runner::{Config, TestRunner};
 
@@ -272,8 +271,33 @@ mod tests {
         assert!(!ledger.settled(u64::MAX));
         assert_eq!(ledger.acks(ms(1)), [single(1)]);
         assert!(!ledger.settled(1));
-        for wrong in [0, 1, 2, 4, u64::MAX] {
+        for wrong in [0, 1, 2, 65_539, u64::MAX] {
             assert!(!ledger.received(wrong, 1, ms(1)), "{wrong}");
+        }
+        assert_eq!(ledger.outstanding(), 1);
+    }
+
+    #[test]
+    fn a_tag_that_is_left_out_is_never_acknowledged_by_the_way() {
+        let mut ledger = ledger(1);
+        assert!(ledger.received(4, 1, ms(0)));
+        settle(&mut ledger, [4, 1]);
+        assert!(!ledger.settled(2), "it has not come");
+        assert_eq!(ledger.acks(ms(10)), [single(1)]);
+        assert_eq!(ledger.acks(ms(60)), [single(4)]);
+        assert!(ledger.received(3, 1, ms(70)) && ledger.received(2, 0, ms(70)));
+        settle(&mut ledger, [3]);
+        assert_eq!((ledger.acks(ms(70)), ledger.outstanding()), (vec![run(3)], 0));
+    }
+
+    #[test]
+    fn memory_stays_bounded_behind_a_message_that_never_settles() {
+        let mut ledger = ledger(1);
+        for tag in 2..10_000 {
+            assert!(ledger.received(tag, 1, ms(tag)));
+            settle(&mut ledger, [tag]);
+            let _ = ledger.acks(ms(tag));
+            assert!(ledger.ready.len() + ledger.entries.len() <= 120, "at {tag}");
         }
         assert_eq!(ledger.outstanding(), 1);
     }

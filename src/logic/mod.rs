@@ -1,25 +1,31 @@
 //! Floor 1: decisions. Every rule of lockgate is a pure function or a state machine here.
 //!
 //! Refuses clocks, chance, I/O, async, actors and logging: time, randomness and identity come in
-//! as arguments. Reading order: [`intake`] (what is an event), [`routing`] (who gets it), [`body`],
-//! [`ecmascript`] (both over [`json_scan`] and [`json_parts`]), [`filter`], [`topic`], [`signing`]
-//! (what is sent), [`classify`] (what came of it), [`settle`], [`retry`], [`breaker`], [`lane`] (what
-//! happens next), [`parcel`] (how it is parked), [`ledger`] (when the bus message is acknowledged),
-//! [`secret`].
+//! as arguments. Reading order: [`intake`] (what is an event; over [`attribute`], [`json`] and
+//! [`moment`]; [`message_file`] for messages that people write), [`routing`] (who gets it),
+//! [`body`], [`ecmascript`] (both over [`json_scan`] and [`json_parts`]), [`filter`], [`topic`],
+//! [`signing`] (what is sent), [`classify`] (what came of it), [`settle`], [`retry`], [`breaker`],
+//! [`lane`] (what happens next), [`parcel`] (how it is parked), [`ledger`] (when the bus message is
+//! acknowledged), [`secret`], [`sealing`].
 
+pub mod attribute;
 pub mod body;
 pub mod breaker;
 pub mod classify;
 pub mod ecmascript;
 pub mod filter;
 pub mod intake;
+pub mod json;
 pub mod json_parts;
 pub mod json_scan;
 pub mod lane;
 pub mod ledger;
+pub mod message_file;
+pub mod moment;
 pub mod parcel;
 pub mod retry;
 pub mod routing;
+pub mod sealing;
 pub mod secret;
 pub mod settle;
 pub mod signing;

@@ -1,9 +1,18 @@
 //! Secrets: credentials that do not print, URLs without their credentials, sealed values.
+//!
+//! Owns what may be shown of a credential: nothing. Refuses to fetch secrets from files and
+//! variables: the configuration does. Read [`super::sealing`] for sealed values.
 
 use std::fmt;
 
 use secrecy::{ExposeSecret as _, SecretString};
 use url::Url;
+
+pub use super::sealing::{BadKey, Key, Keyring, OpenError, SealError, is_sealed};
+
+/// Shorter credentials are not looked for in texts: they would be found everywhere.
+const MIN_REDACTED: usize = 4;
+const HIDDEN: &str = "[secret]";
 
 /// A credential. Its `Debug` shows nothing; its memory is cleared when it is dropped.
 #[derive(Clone)]
@@ -25,7 +34,7 @@ impl From<String> for Secret {
 
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("[secret]")
+        f.write_str(HIDDEN)
     }
 }
 
@@ -82,5 +91,143 @@ impl<'de> serde::Deserialize<'de> for SecretUrl {
         let text = String::deserialize(from)?;
         // The parser's error does not hold the text.
         Url::parse(&text).map(Self).map_err(serde::de::Error::custom)
+    }
+}
+
+/// The user name and password of a URL's user part, percent-decoded. `None` where there is none.
+#[must_use]
+pub fn basic_credentials(url: &Url) -> Option<(String, Secret)> {
+    let decoded =
+        |part: &str| percent_encoding::percent_decode_str(part).decode_utf8_lossy().into_owned();
+    if url.username().is_empty() && url.password().is_none() {
+        return None;
+    }
+    let password = url.password().map(decoded).unwrap_or_default();
+    Some((decoded(url.username()), Secret::from(password)))
+}
+
+/// Whether two texts are equal, in a time that does not tell where they differ.
+#[must_use]
+pub fn constant_time_eq(left: &[u8], right: &[u8]) -> bool {
+    // The one comparison of ring that is both public and free of side channels is that of tags;
+    // which key makes the tags does not matter.
+    let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, b"lockgate");
+    let tag = ring::hmac::sign(&key, left);
+    ring::hmac::verify(&key, right, tag.as_ref()).is_ok()
+}
+
+/// A text, such as a library's error, without these credentials, in plain and percent-encoded
+/// form, and without the user parts, queries and fragments of the URLs in it.
+///
+/// Credentials of fewer than four characters are not looked for.
+#[must_use]
+pub fn redact_text(text: &str, secrets: &[Secret]) -> String {
+    let mut hidden: Vec<String> = secrets.iter().flat_map(spellings).collect();
+    // The longest first: one credential may be a part of another.
+    hidden.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+    let mut shown = text.to_owned();
+    for secret in &hidden {
+        shown = shown.replace(secret.as_str(), HIDDEN);
+    }
+    hidden.iter_mut().for_each(zeroize::Zeroize::zeroize);
+    redact_urls(&shown)
+}
+
+/// How a credential may look in a text.
+fn spellings(secret: &Secret) -> Vec<String> {
+    let plain = secret.expose();
+    if plain.chars().count() < MIN_REDACTED {
+        return Vec::new();
+    }
+    let encoded = percent_encoding::utf8_percent_encode(plain, percent_encoding::NON_ALPHANUMERIC);
+    let form = url::form_urlencoded::byte_serialize(plain.as_bytes()).collect();
+    vec![plain.to_owned(), encoded.to_string(), form]
+}
+
+/// The text with every URL in it cut down to scheme, host and path.
+fn redact_urls(text: &str) -> String {
+    let ends = |c: char| c.is_whitespace() || matches!(c, '"' | '<' | '>' | '`');
+    let mut shown = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once("://") {
+        shown.push_str(before);
+        shown.push_str("://");
+        let (url, next) = after.split_at(after.find(ends).unwrap_or(after.len()));
+        let (place, _) = url.split_at(url.find(['?', '#']).unwrap_or(url.len()));
+        let (authority, path) = place.split_at(place.find('/').unwrap_or(place.len()));
+        shown.push_str(authority.rsplit('@').next().unwrap_or_default());
+        shown.push_str(path);
+        rest = next;
+    }
+    shown.push_str(rest);
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn secret(text: &str) -> Secret {
+        Secret::from(text.to_owned())
+    }
+
+    #[test]
+    fn a_secret_does_not_print() {
+        assert_eq!(format!("{:?}", secret("hunter2")), "[secret]");
+        let url = Url::parse("https://u:hunter2@host:8443/p?token=x#f").expect("a URL");
+        let url = SecretUrl::new(url);
+        assert_eq!(format!("{url} {url:?}"), "https://host:8443/p https://host:8443/p");
+    }
+
+    #[test]
+    fn the_user_part_of_a_url_is_decoded() {
+        let check = |url: &str, wanted: Option<(&str, &str)>| {
+            let found = basic_credentials(&Url::parse(url).expect(url));
+            let found = found.map(|(user, password)| (user, password.expose().to_owned()));
+            assert_eq!(found, wanted.map(|(u, p)| (u.to_owned(), p.to_owned())), "{url}");
+        };
+        check("https://host/", None);
+        check("https://u@host/", Some(("u", "")));
+        check("https://:p@host/", Some(("", "p")));
+        check("amqps://a%40b:%C3%A4%2F%3A@host/v", Some(("a@b", "ä/:")));
+    }
+
+    #[test]
+    fn equal_texts_are_equal() {
+        let check = |left: &str, right: &str, wanted: bool| {
+            assert_eq!(constant_time_eq(left.as_bytes(), right.as_bytes()), wanted);
+        };
+        check("", "", true);
+        check("token", "token", true);
+        check("token", "tokem", false);
+        check("token", "token ", false);
+    }
+
+    #[test]
+    fn credentials_and_private_parts_of_urls_go_from_a_text() {
+        let secrets = ["hunter2", "hunter22", "p@ss/w d", "abc"].map(secret);
+        let check = |text: &str, wanted: &str| assert_eq!(redact_text(text, &secrets), wanted);
+        check("wrong password hunter2!", "wrong password [secret]!");
+        check("hunter22 hunter2", "[secret] [secret]");
+        check("p%40ss%2Fw%20d p%40ss%2Fw+d p@ss/w d", "[secret] [secret] [secret]");
+        check("abc is too short", "abc is too short");
+        check("at amqp://u:x@host:5672/%2f: refused", "at amqp://host:5672/%2f: refused");
+        check(
+            "(https://h/p?q=1) <ws://h?x#y> \"wss://a@b@h\"",
+            "(https://h/p <ws://h> \"wss://h\"",
+        );
+        check("http://u:it's@h/a http://h/@b", "http://h/a http://h/@b");
+        check("no url", "no url");
+        check("://", "://");
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_shows_a_credential(before in ".{0,9}", hidden in "[A-Z]{4,9}", after in ".{0,9}") {
+            let text = redact_text(&format!("{before}{hidden}{after}"), &[secret(&hidden)]);
+            prop_assert!(!text.contains(&hidden), "{}", text);
+        }
     }
 }

@@ -1,6 +1,12 @@
 //! The header rows of the contract's data for REST and webhooks, through the function that both
 //! the publishers and `lockgate explain` use.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test stops at the first surprise"
+)]
+
 use bytes::Bytes;
 use lockgate::domain::delivery::{Address, Outgoing};
 use lockgate::transport::http::{Header, Reach};

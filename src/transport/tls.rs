@@ -49,7 +49,7 @@ pub fn client_config(settings: &TlsSettings) -> Result<Arc<ClientConfig>, BuildE
         .map_err(|cause| BuildError(format!("TLS: {cause}")))?;
     let own = settings.ca_file.as_deref().map(read_ca).transpose()?;
     let config = if settings.verify {
-        builder.with_root_certificates(roots(own)?).with_no_client_auth()
+        builder.with_root_certificates(trusted(system_roots(), own)?).with_no_client_auth()
     } else {
         let anyone = Arc::new(AnyCertificate(provider));
         builder.dangerous().with_custom_certificate_verifier(anyone).with_no_client_auth()
@@ -81,21 +81,23 @@ pub fn read_ca(path: &Path) -> Result<Vec<CertificateDer<'static>>, BuildError> 
 }
 
 /// The system's certificates and, besides, these.
-fn roots(own: Option<Vec<CertificateDer<'static>>>) -> Result<Arc<RootCertStore>, BuildError> {
-    let system = system_roots();
-    let Some(own) = own else {
-        if system.is_empty() {
-            return Err(BuildError(
-                "this system has no trusted certificates: install them (ca-certificates) \
-                 or name some in tls.ca_file"
-                    .into(),
-            ));
+fn trusted(
+    system: Arc<RootCertStore>,
+    own: Option<Vec<CertificateDer<'static>>>,
+) -> Result<Arc<RootCertStore>, BuildError> {
+    match own {
+        Some(own) => {
+            let mut store = RootCertStore::clone(&system);
+            store.add_parsable_certificates(own);
+            Ok(Arc::new(store))
         }
-        return Ok(system);
-    };
-    let mut store = RootCertStore::clone(&system);
-    store.add_parsable_certificates(own);
-    Ok(Arc::new(store))
+        None if system.is_empty() => Err(BuildError(
+            "this system has no trusted certificates: install them (ca-certificates) or name \
+             some in tls.ca_file"
+                .into(),
+        )),
+        None => Ok(system),
+    }
 }
 
 /// The system's certificates, read once per process; empty where there are none.
@@ -226,7 +228,10 @@ fn describe_certificate(error: &CertificateError) -> String {
             text
         }
         E::Revoked => "the certificate has been revoked".into(),
-        E::BadSignature => "the certificate's signature is wrong".into(),
+        E::BadSignature => {
+            "the certificate's signature is not that of the authority it names: check tls.ca_file"
+                .into()
+        }
         other => format!("the certificate is not acceptable: {other}"),
     }
 }
@@ -244,7 +249,7 @@ mod tests {
     fn an_error_about_a_ca_file_names_the_file() {
         let folder = tempfile::tempdir().unwrap();
         for (name, content) in [
-            ("empty.pem", "".to_owned()),
+            ("empty.pem", String::new()),
             ("text.pem", "not a certificate".to_owned()),
             ("broken.pem", pem("%%%")),
             ("none.pem", pem("AAAA")),
@@ -260,6 +265,16 @@ mod tests {
 
     fn pem(inside: &str) -> String {
         format!("-----BEGIN CERTIFICATE-----\n{inside}\n-----END CERTIFICATE-----\n")
+    }
+
+    #[test]
+    fn a_system_without_certificates_needs_a_ca_file() {
+        let nobody = || Arc::new(RootCertStore::empty());
+        let error = trusted(nobody(), None).unwrap_err();
+        assert!(error.0.contains("tls.ca_file"), "{error}");
+        let own = rcgen::generate_simple_self_signed(["own".to_owned()]).unwrap();
+        let store = trusted(nobody(), Some(vec![own.cert.der().clone()])).unwrap();
+        assert_eq!(store.len(), 1);
     }
 
     #[test]

@@ -92,7 +92,7 @@ pub(in crate::transport) fn header_name(
         return Some(complain(key, format!("{name:?} is not a header's name"), hint));
     }
     let clashes = |other: &&str| name.eq_ignore_ascii_case(other);
-    if RESERVED.iter().chain(taken).any(|other| clashes(other)) {
+    if RESERVED.iter().chain(taken).any(clashes) {
         let message = format!("the header {name} is already set by other means");
         return Some(complain(key, message, "choose another name"));
     }

@@ -12,4 +12,5 @@ mod amqp;
 mod bus;
 mod http;
 mod mqtt;
+mod node;
 mod support;

@@ -227,8 +227,16 @@ fn shared(names: &Names) -> Vec<Object> {
         all.extend(pair(&name, &[text("x-overflow", "reject-publish"), unlimited()]));
     }
     let to_orphans = || table(&[text("alternate-exchange", &names.orphan())]);
-    all.push(Object::Exchange { name: names.park(), kind: "direct".into(), arguments: to_orphans() });
-    all.push(Object::Exchange { name: names.dead(), kind: "direct".into(), arguments: to_orphans() });
+    all.push(Object::Exchange {
+        name: names.park(),
+        kind: "direct".into(),
+        arguments: to_orphans(),
+    });
+    all.push(Object::Exchange {
+        name: names.dead(),
+        kind: "direct".into(),
+        arguments: to_orphans(),
+    });
     all
 }
 
@@ -509,11 +517,13 @@ mod tests {
     #[test]
     fn definitions_hold_every_object_with_its_arguments() {
         let names = Names::new("lockgate");
-        let all = objects(&names, &source(&["platform"]), &[name("erp")], &[Duration::from_secs(5)]);
+        let all =
+            objects(&names, &source(&["platform"]), &[name("erp")], &[Duration::from_secs(5)]);
         let file = definitions(&all, "plant");
         let count = |key: &str| file[key].as_array().map_or(0, Vec::len);
         assert_eq!(count("exchanges") + count("queues") + count("bindings"), all.len());
-        let rung = file["queues"].as_array().unwrap().iter().find(|q| q["name"] == "lockgate.wait.5s");
+        let rung =
+            file["queues"].as_array().unwrap().iter().find(|q| q["name"] == "lockgate.wait.5s");
         assert_eq!(rung.unwrap()["arguments"]["x-message-ttl"], 5_000);
         assert_eq!(file["bindings"][0]["vhost"], "plant");
     }

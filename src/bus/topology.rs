@@ -128,8 +128,8 @@ impl Names {
 #[must_use]
 pub fn rung(delay: Duration) -> String {
     let millis = delay.as_millis();
-    for (unit, size) in [("h", 3_600_000), ("m", 60_000), ("s", 1_000)] {
-        if millis >= size && millis % size == 0 {
+    for (unit, size) in [("h", 3_600_000_u128), ("m", 60_000), ("s", 1_000)] {
+        if millis >= size && millis.is_multiple_of(size) {
             return format!("{}{unit}", millis / size);
         }
     }

@@ -139,13 +139,16 @@ impl Kept for Lanes {
 
 /// Ends, with the reason, when a link has been blocked for so long without a break.
 async fn blocked_for(mut state: watch::Receiver<LinkState>, patience: Duration) -> String {
+    let reason_in = |state: &LinkState| match state {
+        LinkState::Blocked(reason) => Some(reason.clone()),
+        LinkState::Open | LinkState::Gone => None,
+    };
     loop {
-        let blocked = |state: &LinkState| matches!(state, LinkState::Blocked(_));
-        let reason = match state.wait_for(blocked).await.as_deref() {
-            Ok(LinkState::Blocked(reason)) => reason.clone(),
-            _ => return std::future::pending().await,
+        let seen = state.wait_for(|state| reason_in(state).is_some()).await;
+        let Some(reason) = seen.ok().and_then(|state| reason_in(&state)) else {
+            return std::future::pending().await;
         };
-        let unblocked = state.wait_for(|state| !blocked(state));
+        let unblocked = state.wait_for(|state| reason_in(state).is_none());
         if tokio::time::timeout(patience, unblocked).await.is_err() {
             return reason;
         }

@@ -1,20 +1,84 @@
-//! The amqp transport.
+//! The amqp transport: an exchange on a partner's RabbitMQ.
+//!
+//! Owns the endpoint's `amqp` table and its publisher. Refuses to declare anything there: the
+//! exchanges are the partner's. Read [`super::amqp_link`] for how a publish is confirmed.
 
 use std::rc::Rc;
+use std::time::Duration;
 
+use futures_util::FutureExt as _;
+use futures_util::future::LocalBoxFuture;
+use lapin::types::ShortString;
+use lapin::uri::{AMQPScheme, AMQPUri};
+use serde::Deserialize as _;
+use url::Url;
+
+use super::amqp_link::keeper::Keeper;
+use super::amqp_link::lanes::{LaneSettings, Lanes, Publication};
+use super::amqp_link::{Link, LinkError, LinkSettings, uri};
+use super::tls::{self, TlsSettings};
 use super::{BuildError, Instance, Publisher};
-#[allow(unused_imports)]
-use crate::domain::delivery::{Address, Failure};
-#[allow(unused_imports)]
+use crate::domain::delivery::{Address, Failure, Outcome, Outgoing, Properties};
 use crate::domain::event::Event;
-use crate::logic::secret::SecretUrl;
+use crate::logic::classify;
+use crate::logic::secret::{Secret, SecretUrl};
+
+/// The longest name, routing key and short property that AMQP has, in bytes.
+const SHORT: usize = 255;
+/// The longest timeout: no delivery stays unacknowledged for more.
+const LONGEST_TIMEOUT: Duration = Duration::from_secs(300);
+/// Counts where the URL names none.
+const HEARTBEAT: Duration = Duration::from_secs(10);
+/// The longest wait between two attempts to open a persistent connection.
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
+/// How a persistent connection publishes: a window of 256.
+const LANES: usize = 2;
+const BATCH: usize = 128;
+
+/// How long a connection lives.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Session {
+    /// For one event.
+    #[default]
+    PerEvent,
+    /// As long as it can; events are pipelined.
+    Persistent,
+}
 
 /// The endpoint's `amqp` table.
 #[derive(Clone, Debug, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// Where the partner listens.
+    /// Where the partner listens: `amqps://host/vhost`. `amqps` where no scheme is written; the
+    /// virtual host `/` where there is no path.
+    #[serde(deserialize_with = "lenient_url")]
     pub url: SecretUrl,
+    /// Who logs in, instead of a user in the URL; `guest` where there is neither.
+    #[serde(default)]
+    pub username: Option<String>,
+    /// With this password.
+    #[serde(default)]
+    pub password: Option<Secret>,
+    /// `"per-event"` (default) or `"persistent"`.
+    #[serde(default)]
+    pub session: Session,
+    /// Bounds a whole attempt, from connecting to the confirm. Default 10 s, at most 5 min.
+    #[serde(default = "default_timeout", with = "humantime_serde")]
+    pub timeout: Duration,
+    /// For `amqps`.
+    #[serde(default)]
+    pub tls: TlsSettings,
+}
+
+fn default_timeout() -> Duration {
+    Duration::from_secs(10)
+}
+
+fn lenient_url<'de, D: serde::Deserializer<'de>>(from: D) -> Result<SecretUrl, D::Error> {
+    let text = String::deserialize(from)?;
+    // The parser's error does not hold the text.
+    Url::parse(&uri::with_scheme(&text)).map(SecretUrl::new).map_err(serde::de::Error::custom)
 }
 
 impl Settings {
@@ -24,19 +88,81 @@ impl Settings {
         self.url.to_string()
     }
 
-    /// The exchange and routing key of an event.
+    /// The exchange and routing key of an event: its type and its trigger, raw.
     ///
     /// # Errors
     /// A permanent failure when one is longer than 255 bytes.
     pub fn address(&self, event: &Event) -> Result<Address, Failure> {
-        Ok(Address::Exchange {
-            exchange: event.event_type.clone(),
-            routing_key: event.event_trigger.clone(),
-        })
+        let exchange = short("the event's type", "exchange_too_long", &event.event_type)?;
+        let key = short("the event's trigger", "routing_key_too_long", &event.event_trigger)?;
+        Ok(Address::Exchange { exchange: exchange.to_owned(), routing_key: key.to_owned() })
+    }
+
+    /// What is wrong with these settings: the key within the table, what, and what to do.
+    #[must_use]
+    pub fn validate(&self) -> Vec<(String, String, Option<String>)> {
+        let mut found = Vec::new();
+        let mut wrong = |key: &str, message: &str, hint: &str| {
+            found.push((key.to_owned(), message.to_owned(), Some(hint.to_owned())));
+        };
+        if let Err(problem) = self.uri() {
+            wrong("url", problem.message, problem.hint);
+        }
+        let url = self.url.expose();
+        let has_user = !url.username().is_empty() || url.password().is_some();
+        if has_user && (self.username.is_some() || self.password.is_some()) {
+            wrong("username", "the URL names a user too", "keep one of the two");
+        }
+        if self.password.is_some() && self.username.is_none() && !has_user {
+            wrong("password", "there is no user to it", "add `username`");
+        }
+        if self.timeout.is_zero() || self.timeout > LONGEST_TIMEOUT {
+            wrong("timeout", "must be more than 0 and at most 5m", "the default is \"10s\"");
+        }
+        if url.scheme() == "amqp" && self.tls != TlsSettings::default() {
+            wrong("tls", "has no meaning without TLS", "write the URL with amqps://");
+        }
+        found
+    }
+
+    /// Every credential in these settings, for scrubbing.
+    #[must_use]
+    pub fn secrets(&self) -> Vec<String> {
+        let mut all: Vec<String> = self.password.iter().map(|p| p.expose().to_owned()).collect();
+        if let Some(written) = self.url.expose().password() {
+            all.push(written.to_owned());
+            all.extend(self.uri().map(|uri| uri.authority.userinfo.password));
+        }
+        all.retain(|secret| !secret.is_empty());
+        all.dedup();
+        all
+    }
+
+    fn uri(&self) -> Result<AMQPUri, uri::UriProblem> {
+        let password = self.password.as_ref().map(Secret::expose);
+        uri::parse(self.url.expose(), self.username.as_deref(), password, HEARTBEAT)
+    }
+
+    fn link(&self, endpoint: &str, instance: &Instance) -> Result<LinkSettings, BuildError> {
+        let uri = self.uri().map_err(|problem| BuildError(problem.to_string()))?;
+        let tls = match uri.scheme {
+            AMQPScheme::AMQP => None,
+            AMQPScheme::AMQPS => Some(tls::client_config(&self.tls)?),
+        };
+        let name = format!("lockgate {} {endpoint}", instance.id);
+        Ok(LinkSettings { uri, tls, name, timeout: self.timeout })
     }
 }
 
-/// The publisher of an endpoint.
+fn short<'a>(what: &str, reason: &str, text: &'a str) -> Result<&'a str, Failure> {
+    if text.len() > SHORT {
+        let detail = format!("{what} has {} bytes; AMQP takes {SHORT}", text.len());
+        return Err(Failure::permanent(reason, detail));
+    }
+    Ok(text)
+}
+
+/// The publisher of an endpoint. Must be called on a tokio runtime, which then does its work.
 ///
 /// # Errors
 /// When what the settings name cannot be loaded.
@@ -45,6 +171,211 @@ pub fn publisher(
     endpoint: &str,
     instance: &Instance,
 ) -> Result<Rc<dyn Publisher>, BuildError> {
-    let _ = (settings, endpoint, instance);
-    Err(BuildError("not written".into()))
+    let link = settings.link(endpoint, instance)?;
+    let timeout = settings.timeout;
+    let host = link.uri.authority.host.clone();
+    let kept = match settings.session {
+        Session::PerEvent => None,
+        Session::Persistent => {
+            let runtime = tokio::runtime::Handle::try_current()
+                .map_err(|_| BuildError("there is no tokio runtime".into()))?;
+            let link = link.clone();
+            let lanes = lanes(LANES, BATCH, timeout);
+            Some(Keeper::new(runtime, LONGEST_WAIT, move || {
+                let link = link.clone();
+                async move { Ok(Lanes::open(Link::open(&link).await?, lanes)) }.boxed()
+            }))
+        }
+    };
+    Ok(Rc::new(Amqp { link, kept, timeout, host }))
+}
+
+/// An impatient window: a partner's alarm must not hold an attempt beyond its timeout.
+fn lanes(lanes: usize, batch: usize, confirm_timeout: Duration) -> LaneSettings {
+    LaneSettings { lanes, batch, confirm_timeout, patient: false }
+}
+
+struct Amqp {
+    link: LinkSettings,
+    kept: Option<Keeper<Lanes>>,
+    timeout: Duration,
+    host: String,
+}
+
+impl Amqp {
+    async fn attempt(&self, publication: Publication) -> Result<(), LinkError> {
+        let Some(keeper) = &self.kept else { return self.once(publication).await };
+        let attempt = async { keeper.get().await?.publish(publication).await };
+        if let Ok(done) = tokio::time::timeout(self.timeout, attempt).await {
+            return done;
+        }
+        // It may be blocked or silent: nothing more is sent on it, not even later.
+        if let Some(lanes) = keeper.current() {
+            lanes.link().cut();
+        }
+        Err(LinkError::Timeout(self.timeout))
+    }
+
+    /// Connects, publishes one message, says goodbye.
+    async fn once(&self, publication: Publication) -> Result<(), LinkError> {
+        let attempt = async {
+            let link = Link::open(&self.link).await?;
+            let lanes = Lanes::open(link, lanes(1, 1, self.timeout));
+            let done = lanes.publish(publication).await;
+            Ok::<_, LinkError>((lanes, done))
+        };
+        let (lanes, done) = tokio::time::timeout(self.timeout, attempt)
+            .await
+            .map_err(|_| LinkError::Timeout(self.timeout))??;
+        // Bounded; what came of the attempt is known already.
+        lanes.link().close().await;
+        done
+    }
+
+    fn failure(&self, error: LinkError) -> Failure {
+        let what = format!("publish to {}", self.host);
+        match error {
+            LinkError::Timeout(after) => classify::timeout(&what, after),
+            LinkError::Dns(host) => classify::dns(&host),
+            LinkError::Tls(cause) => classify::tls(&cause),
+            LinkError::Io(kind) => classify::io(kind, &what),
+            LinkError::Reply { code, text } => classify::amqp::reply(code, &text),
+            returned @ LinkError::Returned { .. } => {
+                Failure::misconfigured("unroutable", returned.to_string())
+            }
+            LinkError::Nack => classify::amqp::nack(),
+            LinkError::Blocked(reason) => classify::amqp::blocked(&reason),
+            LinkError::Illegal(text) => Failure::permanent("illegal_property", text),
+            LinkError::Lost(text) => {
+                Failure::transient("connection_lost", format!("{what}: {text}"))
+            }
+        }
+    }
+}
+
+/// The message for an attempt: persistent, JSON, with the event's id and name.
+fn publication(outgoing: &Outgoing) -> Result<Publication, LinkError> {
+    let Address::Exchange { exchange, routing_key } = &outgoing.address else {
+        return Err(LinkError::Illegal("the address is no exchange".into()));
+    };
+    let text = |what: &str, value: &str| {
+        ShortString::try_new(value.to_owned())
+            .map_err(|_| LinkError::Illegal(format!("{what} is longer than {SHORT} bytes")))
+    };
+    let properties = Properties::default()
+        .with_delivery_mode(2)
+        .with_content_type("application/json".into())
+        .with_message_id(text("the event's id", &outgoing.event_id)?)
+        .with_type(text("the event's name", &outgoing.event_name)?);
+    Publication::new(exchange, routing_key, properties, outgoing.body.clone())
+}
+
+impl Publisher for Amqp {
+    fn publish(self: Rc<Self>, outgoing: Rc<Outgoing>) -> LocalBoxFuture<'static, Outcome> {
+        async move {
+            let attempt = async { self.attempt(publication(&outgoing)?).await };
+            match attempt.await {
+                Ok(()) => Outcome::delivered(),
+                Err(error) => self.failure(error).into(),
+            }
+        }
+        .boxed_local()
+    }
+
+    fn close(self: Rc<Self>) -> LocalBoxFuture<'static, ()> {
+        async move {
+            if let Some(lanes) = self.kept.as_ref().and_then(Keeper::close) {
+                lanes.link().close().await;
+            }
+        }
+        .boxed_local()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(rest: serde_json::Value) -> Settings {
+        serde_json::from_value(rest).unwrap()
+    }
+
+    fn event(event_type: &str, event_trigger: &str) -> Event {
+        Event {
+            id: "e-1".into(),
+            event_type: event_type.into(),
+            event_trigger: event_trigger.into(),
+            created_at: "2026-06-18T00:00:00.000Z".into(),
+            created_by: String::new(),
+            organization: crate::domain::event::Organization::default(),
+            source_environment: String::new(),
+            context: crate::domain::event::Context::new(),
+            shape: crate::domain::event::Shape::Plain,
+            body: "{}".into(),
+            payload: "{}".into(),
+        }
+    }
+
+    #[test]
+    fn a_table_with_a_url_alone_has_the_defaults() {
+        let found = settings(serde_json::json!({ "url": "user:secret@mq.example.com/plant" }));
+        assert_eq!(found.session, Session::PerEvent);
+        assert_eq!(found.timeout.as_secs(), 10);
+        assert_eq!(found.target(), "amqps://mq.example.com/plant");
+        assert_eq!(found.secrets(), ["secret"]);
+        assert_eq!(found.validate(), []);
+        assert!(!format!("{found:?}").contains("secret"));
+    }
+
+    #[test]
+    fn every_problem_is_named_with_its_key() {
+        for (table, keys) in [
+            (serde_json::json!({ "url": "http://h" }), &["url"][..]),
+            (serde_json::json!({ "url": "amqps://h/" }), &["url"]),
+            (serde_json::json!({ "url": "a@h", "username": "b" }), &["username"]),
+            (serde_json::json!({ "url": "h", "password": "b" }), &["password"]),
+            (serde_json::json!({ "url": "h", "timeout": "6m" }), &["timeout"]),
+            (serde_json::json!({ "url": "h", "timeout": "0s" }), &["timeout"]),
+            (serde_json::json!({ "url": "amqp://h", "tls": { "verify": false } }), &["tls"]),
+            (serde_json::json!({ "url": "h", "tls": { "verify": false } }), &[]),
+            (serde_json::json!({ "url": "h", "username": "a", "password": "b" }), &[]),
+        ] {
+            let found: Vec<String> =
+                settings(table.clone()).validate().into_iter().map(|(key, ..)| key).collect();
+            assert_eq!(found, keys, "{table}");
+        }
+    }
+
+    #[test]
+    fn an_event_goes_to_its_type_with_its_trigger_as_they_are() {
+        let settings = settings(serde_json::json!({ "url": "h" }));
+        let found = settings.address(&event("Procedure Run", "step_execution")).unwrap();
+        let wanted = Address::Exchange {
+            exchange: "Procedure Run".into(),
+            routing_key: "step_execution".into(),
+        };
+        assert_eq!(found, wanted);
+        let long = "ü".repeat(128);
+        for (found, reason) in [
+            (settings.address(&event("a", &long)), "routing_key_too_long"),
+            (settings.address(&event(&long, "a")), "exchange_too_long"),
+        ] {
+            let failure = found.unwrap_err();
+            assert_eq!(failure.class, crate::domain::delivery::Class::Permanent);
+            assert_eq!(failure.reason, reason);
+        }
+    }
+
+    #[test]
+    fn an_id_that_amqp_cannot_carry_is_refused_before_anything_is_sent() {
+        let mut outgoing = Outgoing {
+            event_id: "i".repeat(256),
+            event_name: "a.b".into(),
+            address: Address::Exchange { exchange: "e".into(), routing_key: "k".into() },
+            body: "{}".into(),
+        };
+        assert!(matches!(publication(&outgoing), Err(LinkError::Illegal(_))));
+        outgoing.event_id.truncate(255);
+        assert!(publication(&outgoing).is_ok());
+    }
 }

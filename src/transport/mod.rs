@@ -5,6 +5,7 @@
 //! (over [`http`]), then [`mqtt`] and [`amqp`].
 
 pub mod amqp;
+pub mod amqp_link;
 pub mod http;
 pub mod mqtt;
 pub mod rest;

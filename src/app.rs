@@ -17,7 +17,9 @@ use crate::actors::parking::{self, Parking};
 use crate::actors::router::Router;
 use crate::actors::watchdog::{DrainAll, Watchdog, Watched};
 use crate::bus::Bus;
-use crate::config::Config;
+use crate::bus::rabbitmq::{Mode, RabbitSettings};
+use crate::bus::topology::SourceBinding;
+use crate::config::{self, Config, TopologyMode};
 use crate::domain::names::Name;
 use crate::transport::Instance;
 
@@ -59,6 +61,31 @@ pub fn rungs(config: &Config) -> Vec<Duration> {
     rungs.sort_unstable();
     rungs.dedup();
     rungs
+}
+
+/// What the bus on RabbitMQ needs of a configuration.
+#[must_use]
+pub fn rabbit_settings(config: &Config, instance: &Instance) -> RabbitSettings {
+    let source = &config.source;
+    let binding = |binding: &config::Binding| SourceBinding {
+        exchange: binding.exchange.clone(),
+        kind: binding.kind.clone(),
+        routing_key: binding.routing_key.clone(),
+    };
+    RabbitSettings {
+        url: source.url.clone(),
+        queue: source.queue.clone(),
+        bindings: source.bindings.iter().map(binding).collect(),
+        prefix: source.prefix.clone(),
+        mode: match source.topology {
+            TopologyMode::Declare => Mode::Declare,
+            TopologyMode::Verify => Mode::Verify,
+            TopologyMode::Off => Mode::Off,
+        },
+        tls: source.tls.clone(),
+        heartbeat: source.heartbeat,
+        instance: instance.id.clone(),
+    }
 }
 
 impl Bridge {

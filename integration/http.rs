@@ -56,7 +56,7 @@ fn delivered(status: u16) -> Outcome {
 fn failure(outcome: Outcome) -> Failure {
     match outcome {
         Outcome::Failed(failure) => failure,
-        delivered => panic!("not a failure: {delivered:?}"),
+        delivered @ Outcome::Delivered { .. } => panic!("not a failure: {delivered:?}"),
     }
 }
 

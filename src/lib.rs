@@ -4,6 +4,7 @@ pub mod actors;
 pub mod admin;
 pub mod app;
 pub mod bus;
+pub mod cli;
 pub mod config;
 #[cfg(feature = "demo")]
 pub mod demo;

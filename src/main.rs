@@ -1,3 +1,9 @@
-//! The lockgate command.
+//! The lockgate command: installs the one TLS provider, then hands over to [`lockgate::cli`].
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    // Fails only where a provider is installed already, which is as good.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    lockgate::cli::main()
+}

@@ -1,12 +1,24 @@
 //! `[endpoints.*]`
+//!
+//! Owns the keys that every endpoint has, whatever its transport, and their bounds; the keys of a
+//! transport stand in that transport's own file. Read [`super::event`] next.
 
+use std::str::FromStr;
 use std::time::Duration;
 
+use figment::value::Value;
+use serde::Deserialize;
+use serde::de::{DeserializeOwned, IgnoredAny};
+
+use super::extract::extract;
+use super::report::Report;
+use super::sections::{MAX_TIMEOUT, bounded};
+use super::source::amqp_url_problem;
 use crate::domain::names::Name;
 use crate::logic::body::BodyForm;
 use crate::logic::breaker::BreakerSettings;
 use crate::logic::retry::RetrySettings;
-use crate::transport::Transport;
+use crate::transport::{Transport, amqp, mqtt, rest, webhook};
 
 /// One endpoint.
 #[derive(Clone, Debug)]
@@ -38,4 +50,246 @@ pub struct RateLimit {
     pub count: u32,
     /// In which time.
     pub per: Duration,
+}
+
+/// A text that is no rate limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("expected a rate like \"50/s\" or \"100/m\"")]
+pub struct NotARate;
+
+impl FromStr for RateLimit {
+    type Err = NotARate;
+
+    fn from_str(text: &str) -> Result<Self, NotARate> {
+        let (count, unit) = text.split_once('/').ok_or(NotARate)?;
+        let per = match unit {
+            "s" => 1,
+            "m" => 60,
+            "h" => 3_600,
+            _ => return Err(NotARate),
+        };
+        let count = count.parse().ok().filter(|count| (1..=1_000_000).contains(count));
+        let per = Duration::from_secs(per);
+        count.map(|count| Self { count, per }).ok_or(NotARate)
+    }
+}
+
+/// The transports' tables, in the order in which they are named to people.
+const TRANSPORTS: [&str; 4] = ["mqtt", "rest", "webhook", "amqp"];
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Table {
+    #[serde(default = "yes")]
+    enabled: bool,
+    #[serde(default)]
+    events: Vec<String>,
+    body: Option<BodyForm>,
+    max_in_flight: Option<u16>,
+    #[serde(default = "default_patience", with = "humantime_serde")]
+    patience: Duration,
+    rate_limit: Option<String>,
+    #[serde(default)]
+    retry: RetrySettings,
+    #[serde(default)]
+    breaker: BreakerSettings,
+    #[serde(rename = "mqtt")]
+    _mqtt: Option<IgnoredAny>,
+    #[serde(rename = "rest")]
+    _rest: Option<IgnoredAny>,
+    #[serde(rename = "webhook")]
+    _webhook: Option<IgnoredAny>,
+    #[serde(rename = "amqp")]
+    _amqp: Option<IgnoredAny>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn default_patience() -> Duration {
+    Duration::from_millis(500)
+}
+
+/// What a transport's settings say about themselves.
+struct Checked {
+    transport: Transport,
+    /// Key paths of credentials, below the transport's table.
+    credentials: Vec<String>,
+    /// Attempts at once that the transport bears.
+    most_in_flight: Option<u16>,
+}
+
+/// What was read of one endpoint's table.
+pub(super) struct Read {
+    /// The endpoint.
+    pub(super) endpoint: Endpoint,
+    /// Its own `events`.
+    pub(super) events: Vec<String>,
+    /// The key paths of its credentials.
+    pub(super) credentials: Vec<String>,
+}
+
+/// Reads `endpoints.<name>`; `None` where it cannot be used, which has been reported.
+pub(super) fn read(name: &Name, value: &Value, report: &mut Report<'_>) -> Option<Read> {
+    let base = ["endpoints", name.as_str()];
+    let path = base.join(".");
+    let table: Option<Table> = extract(&base, value, report);
+    let there: Vec<(&str, &Value)> = TRANSPORTS
+        .into_iter()
+        .filter_map(|kind| Some((kind, value.as_dict()?.get(kind)?)))
+        .collect();
+    if value.as_dict().is_some() && there.len() != 1 {
+        let names: Vec<&str> = there.iter().map(|(kind, _)| *kind).collect();
+        let message = match names.as_slice() {
+            [] => "has no transport".to_owned(),
+            several => format!("has {} transports: {}", several.len(), several.join(", ")),
+        };
+        let hint = "an endpoint has exactly one table of mqtt, rest, webhook, amqp";
+        report.error(&path, message, Some(hint.into()));
+    }
+    let mut checked: Vec<Option<Checked>> =
+        there.into_iter().map(|(kind, value)| transport(name, kind, value, report)).collect();
+    let table = table?;
+    let rate_limit = table.rate_limit.as_deref().and_then(|text| {
+        let wrong = |e: NotARate| report.error(&format!("{path}.rate_limit"), e.to_string(), None);
+        text.parse().map_err(wrong).ok()
+    });
+    bounds(&table, &path, report);
+    let checked = checked.pop()??;
+    let most = checked.most_in_flight.unwrap_or(1_000).min(1_000);
+    if table.max_in_flight.is_some_and(|asked| !(1..=most).contains(&asked)) {
+        let message = format!("must be from 1 to {most} here");
+        report.error(&format!("{path}.max_in_flight"), message, None);
+    }
+    let max_in_flight =
+        table.max_in_flight.unwrap_or_else(|| checked.transport.default_in_flight());
+    let endpoint = Endpoint {
+        name: name.clone(),
+        enabled: table.enabled,
+        body: table.body,
+        max_in_flight: max_in_flight.min(most),
+        patience: table.patience,
+        rate_limit,
+        retry: table.retry,
+        breaker: table.breaker,
+        transport: checked.transport,
+    };
+    Some(Read { endpoint, events: table.events, credentials: checked.credentials })
+}
+
+/// Reads one transport's table.
+fn transport(name: &Name, kind: &str, value: &Value, report: &mut Report<'_>) -> Option<Checked> {
+    let base = ["endpoints", name.as_str(), kind];
+    match kind {
+        "mqtt" => {
+            let settings: mqtt::Settings = settings(base, value, report, mqtt::Settings::validate)?;
+            Some(Checked {
+                credentials: settings.secrets(),
+                most_in_flight: settings.max_in_flight_limit(),
+                transport: Transport::Mqtt(settings),
+            })
+        }
+        "rest" => {
+            let settings: rest::Settings = settings(base, value, report, rest::Settings::validate)?;
+            let credentials = settings.secrets();
+            Some(Checked {
+                credentials,
+                most_in_flight: None,
+                transport: Transport::Rest(settings),
+            })
+        }
+        "webhook" => {
+            let settings = settings(base, value, report, webhook::Settings::validate)?;
+            let credentials = settings.secrets();
+            let transport = Transport::Webhook(settings);
+            Some(Checked { credentials, most_in_flight: None, transport })
+        }
+        _ => {
+            let settings: amqp::Settings = settings(base, value, report, amqp::Settings::validate)?;
+            if let Some(message) = amqp_url_problem(settings.url.expose()) {
+                let hint = Some("amqps://mq.example.com/vhost".into());
+                report.error(&format!("{}.url", base.join(".")), message, hint);
+            }
+            let written = settings.password.is_some().then(|| "password".to_owned());
+            let in_url = settings.url.expose().password().map(|_| "url".to_owned());
+            let credentials = written.into_iter().chain(in_url).collect();
+            Some(Checked {
+                credentials,
+                most_in_flight: None,
+                transport: Transport::Amqp(settings),
+            })
+        }
+    }
+    .map(|checked| {
+        let full = |key: &String| format!("{}.{key}", base.join("."));
+        let credentials = checked.credentials.iter().map(full).collect();
+        Checked { credentials, ..checked }
+    })
+}
+
+/// A complaint of a transport's settings: key below the table, message, hint.
+type Complaint = (String, String, Option<String>);
+
+fn settings<T: DeserializeOwned>(
+    base: [&str; 3],
+    value: &Value,
+    report: &mut Report<'_>,
+    validate: fn(&T) -> Vec<Complaint>,
+) -> Option<T> {
+    let settings: T = extract(&base, value, report)?;
+    for (key, message, hint) in validate(&settings) {
+        let below = if key.is_empty() { String::new() } else { format!(".{key}") };
+        report.error(&format!("{}{below}", base.join(".")), message, hint);
+    }
+    Some(settings)
+}
+
+fn bounds(table: &Table, path: &str, report: &mut Report<'_>) {
+    let at = |key: &str| format!("{path}.{key}");
+    let (ms, second) = (Duration::from_millis(1), Duration::from_secs(1));
+    let day = Duration::from_secs(86_400);
+    bounded(report, &at("patience"), table.patience, ms..=MAX_TIMEOUT);
+    let retry = &table.retry;
+    bounded(report, &at("retry.max_age"), retry.max_age, second..=day * 365);
+    if retry.max_attempts == Some(0) {
+        report.error(&at("retry.max_attempts"), "must be 1 or more", None);
+    }
+    if retry.schedule.is_empty() || retry.schedule.len() > 32 {
+        let hint = Some("for example [\"5s\", \"30s\", \"2m\"]".into());
+        report.error(&at("retry.schedule"), "must name 1 to 32 delays", hint);
+    }
+    for (index, delay) in retry.schedule.iter().enumerate() {
+        let path = at(&format!("retry.schedule.{index}"));
+        bounded(report, &path, *delay, ms * 100..=day);
+        if delay.subsec_nanos() % 1_000_000 != 0 {
+            report.error(&path, "must be whole milliseconds", None);
+        }
+    }
+    if !retry.schedule.is_sorted_by(|a, b| a < b) {
+        report.error(&at("retry.schedule"), "must be ascending", None);
+    }
+    let breaker = &table.breaker;
+    if breaker.failures.is_some_and(|failures| !(1..=1_000_000).contains(&failures)) {
+        report.error(&at("breaker.failures"), "must be from 1 to 1000000", None);
+    }
+    if !(breaker.failure_ratio > 0.0 && breaker.failure_ratio <= 1.0) {
+        report.error(&at("breaker.failure_ratio"), "must be above 0 and at most 1", None);
+    }
+    if !(1..=100_000).contains(&breaker.min_attempts) {
+        report.error(&at("breaker.min_attempts"), "must be from 1 to 100000", None);
+    }
+    bounded(report, &at("breaker.window"), breaker.window, second..=Duration::from_secs(3_600));
+    let pairs = [
+        ("open", breaker.open, breaker.open_max),
+        ("misconfigured_open", breaker.misconfigured_open, breaker.misconfigured_open_max),
+    ];
+    for (key, first, longest) in pairs {
+        bounded(report, &at(&format!("breaker.{key}")), first, ms * 100..=day);
+        bounded(report, &at(&format!("breaker.{key}_max")), longest, ms * 100..=day);
+        if first > longest {
+            let message = format!("must not be longer than breaker.{key}_max");
+            report.error(&at(&format!("breaker.{key}")), message, None);
+        }
+    }
 }

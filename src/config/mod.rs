@@ -1,11 +1,24 @@
 //! Floor 3: what the operator wrote, as types that cannot be wrong.
 //!
 //! Owns the layers, the keys, their defaults and every complaint about them. Refuses to act on
-//! them. Read [`endpoint`] and [`event`] for the tables, [`check`] for the rules between them.
+//! them. Read [`load`] for the course of things: [`layers`] are merged, secrets put in, tables
+//! read (`sections`, [`endpoint`], [`event`]), and the rules between them applied ([`check`]).
 
 pub mod check;
 pub mod endpoint;
 pub mod event;
+mod extract;
+pub mod layers;
+mod load;
+pub mod report;
+mod resolve;
+mod sections;
+mod source;
+
+pub use layers::Environment;
+pub use load::{keyring, load, load_text};
+pub use report::{Problem, Problems};
+pub use resolve::{key_file, takes_credential};
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -42,6 +55,20 @@ pub struct Config {
     pub runtime: Runtime,
     /// What is no error but should be known, in words.
     pub warnings: Vec<check::Problem>,
+    /// Lower-case hex SHA-256 over everything that is configured, credentials left out: for people
+    /// who compare instances. Configurations that differ in credentials alone have the same.
+    pub digest: String,
+}
+
+impl Config {
+    /// A configuration from a text instead of a file, without environment variables: for what is
+    /// embedded. `name` stands for the file in complaints.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub fn from_toml_str(name: &str, text: &str, environment: &str) -> Result<Self, Problems> {
+        load_text(name, text, environment, &Environment::default())
+    }
 }
 
 /// `[source]`: the platform's bus.

@@ -1,0 +1,91 @@
+//! `lockgate check`: what the configuration says, and everything that is wrong with it.
+//!
+//! Owns a readable view of a whole configuration. Connects to nothing. Read [`super::explain`]
+//! next.
+
+use std::io::{self, Write};
+
+use super::{Context, Fault};
+use crate::config::endpoint::Endpoint;
+use crate::config::{Config, TopologyMode};
+use crate::logic::routing::{EventConfiguration, Pattern};
+
+/// Loads the configuration and shows it. Warnings and errors go to standard error.
+///
+/// # Errors
+/// When the configuration cannot be used.
+pub fn check(context: &mut Context<'_>) -> Result<(), Fault> {
+    let config = context.config()?;
+    show(&config, context.out)?;
+    Ok(())
+}
+
+fn show(config: &Config, out: &mut dyn Write) -> io::Result<()> {
+    let source = &config.source;
+    let topology = match source.topology {
+        TopologyMode::Declare => "declare",
+        TopologyMode::Verify => "verify",
+        TopologyMode::Off => "off",
+    };
+    let short = config.digest.get(..12).unwrap_or_default();
+    writeln!(out, "environment {}, configuration {short}", config.environment)?;
+    writeln!(
+        out,
+        "source {} queue {:?}, {}, prefix {}, topology {topology}",
+        source.url,
+        source.queue,
+        count(source.bindings.len(), "binding"),
+        source.prefix
+    )?;
+    for endpoint in config.endpoints.values() {
+        show_endpoint(endpoint, config, out)?;
+    }
+    let token = if config.admin.token.is_some() { "with a token" } else { "without a token" };
+    writeln!(out, "admin http://{} {token}", config.admin.listen)?;
+    writeln!(
+        out,
+        "{}, {}, {}",
+        count(config.endpoints.len(), "endpoint"),
+        count(config.routing.configurations().len(), "event configuration"),
+        count(config.warnings.len(), "warning")
+    )
+}
+
+fn show_endpoint(endpoint: &Endpoint, config: &Config, out: &mut dyn Write) -> io::Result<()> {
+    let off = if endpoint.enabled { "" } else { ", disabled" };
+    writeln!(
+        out,
+        "endpoint {}: {} {}, {} in flight{off}",
+        endpoint.name,
+        endpoint.transport.kind(),
+        endpoint.transport.target(),
+        endpoint.max_in_flight
+    )?;
+    let all = config.routing.configurations().iter();
+    for configuration in all.filter(|c| c.endpoints.contains(&endpoint.name)) {
+        writeln!(out, "  {}", line(configuration))?;
+    }
+    Ok(())
+}
+
+fn line(configuration: &EventConfiguration) -> String {
+    let rendering = &configuration.rendering;
+    let name = if configuration.own { "its own" } else { configuration.name.as_str() };
+    format!(
+        "{name}: {}{}{}{}",
+        patterns(configuration),
+        if rendering.metadata_in_payload { ", with Metadata" } else { "" },
+        if rendering.payload.is_some() { ", with a payload filter" } else { "" },
+        if configuration.enabled { "" } else { ", disabled" }
+    )
+}
+
+/// The patterns of a configuration, as they are written in one.
+pub(super) fn patterns(configuration: &EventConfiguration) -> String {
+    let patterns: Vec<String> = configuration.patterns.iter().map(Pattern::to_string).collect();
+    patterns.join(", ")
+}
+
+fn count(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+}

@@ -145,7 +145,11 @@ fn what_is_no_event_is_kept_with_its_reason_and_holds_nothing_up() {
         let folder = tempfile::tempdir().unwrap();
         let place = node().place();
         let server = HttpServer::start();
-        let toml = format!("{}max_event_bytes = \"1KiB\"\n{}", source(&place), rest("erp", &server.url("/")));
+        let toml = format!(
+            "{}max_event_bytes = \"1KiB\"\n{}",
+            source(&place),
+            rest("erp", &server.url("/"))
+        );
         let lockgate = Lockgate::start_ready(&Configuration::write(folder.path(), &toml)).await;
         let platform = Client::connect(&place.url).await;
         let deep = format!("{{\"a\":{}{}}}", "[".repeat(128), "]".repeat(128));
@@ -209,7 +213,8 @@ fn nothing_is_lost_by_kill_9_in_mid_flow() {
             if kills < KILLS && sent + 1 == (kills + 1) * EVENTS / (KILLS + 1) {
                 let before = steady.received().len();
                 eventually("events flow", DEADLINE, || async {
-                    (steady.received().len() > before || steady.received().len() > sent).then_some(())
+                    (steady.received().len() > before || steady.received().len() > sent)
+                        .then_some(())
                 })
                 .await;
                 lockgate.kill();
@@ -221,7 +226,9 @@ fn nothing_is_lost_by_kill_9_in_mid_flow() {
         until_all(&steady, &expected).await;
         until_all(&flaky, &expected).await;
         let repeats = steady.received().len() - EVENTS;
-        println!("{EVENTS} events, {KILLS} kills: 0 lost, {repeats} repeats at the steady endpoint");
+        println!(
+            "{EVENTS} events, {KILLS} kills: 0 lost, {repeats} repeats at the steady endpoint"
+        );
         eventually("every queue is empty", DEADLINE, || async {
             let waiting = platform.depth("events").await
                 + platform.depth("lockgate.ep.flaky.parked").await
@@ -230,7 +237,9 @@ fn nothing_is_lost_by_kill_9_in_mid_flow() {
         })
         .await;
         lockgate.terminate().await;
-        for queue in ["events", "lockgate.ep.flaky.dead", "lockgate.ep.steady.dead", "lockgate.rejected"] {
+        for queue in
+            ["events", "lockgate.ep.flaky.dead", "lockgate.ep.steady.dead", "lockgate.rejected"]
+        {
             assert_eq!(platform.depth(queue).await, 0, "{queue}");
         }
     });
@@ -274,12 +283,8 @@ fn stopping_under_load_loses_and_repeats_nothing() {
         let server = HttpServer::start();
         server.answer(|_| Answer::ok().after(Duration::from_millis(20)));
         let down = format!("http://127.0.0.1:{}/", free_port());
-        let toml = format!(
-            "{}{}{}",
-            source(&place),
-            rest("slow", &server.url("/")),
-            rest("down", &down)
-        );
+        let toml =
+            format!("{}{}{}", source(&place), rest("slow", &server.url("/")), rest("down", &down));
         let configuration = Configuration::write(folder.path(), &toml);
         let mut lockgate = Lockgate::start_ready(&configuration).await;
         let platform = Client::connect(&place.url).await;
@@ -299,6 +304,9 @@ fn stopping_under_load_loses_and_repeats_nothing() {
         lockgate.terminate().await;
         assert_eq!(server.received().len(), expected.len(), "no repeat");
         let kept = platform.drain("lockgate.ep.down.parked").await;
-        println!("three stops under load: 0 lost, 0 repeats; {} parked for the dead endpoint", kept.len());
+        println!(
+            "three stops under load: 0 lost, 0 repeats; {} parked for the dead endpoint",
+            kept.len()
+        );
     });
 }

@@ -10,7 +10,9 @@
 
 mod amqp;
 mod bus;
+mod faults;
 mod http;
+mod main_job;
 mod mqtt;
 mod node;
 mod support;

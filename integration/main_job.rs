@@ -63,12 +63,17 @@ impl Sample {
 fn samples() -> Vec<Sample> {
     let known = KNOWN.iter().enumerate().map(|(n, kind)| {
         let id = format!("known-{n}");
-        let body = format!(r#"{{ "event_id" : "{id}", "n":1.0, "big":12345678901234567890 , "s":"\u00e9\/" }}"#);
-        let name = format!("{}.{}", kind.event_type.to_lowercase().replace(' ', "_"), kind.event_trigger);
+        let body = format!(
+            r#"{{ "event_id" : "{id}", "n":1.0, "big":12345678901234567890 , "s":"\u00e9\/" }}"#
+        );
+        let name =
+            format!("{}.{}", kind.event_type.to_lowercase().replace(' ', "_"), kind.event_trigger);
         let head = format!(r#"{{"event":"{name}","timestamp":"{TIMESTAMP}","data":"#);
         Sample {
             as_named: format!("{head}{body}}}"),
-            as_webhook: format!(r#"{head}{{"event_id":"{id}","n":1,"big":12345678901234567000,"s":"é/"}}}}"#),
+            as_webhook: format!(
+                r#"{head}{{"event_id":"{id}","n":1,"big":12345678901234567000,"s":"é/"}}}}"#
+            ),
             event_type: kind.event_type.to_owned(),
             event_trigger: kind.event_trigger.to_owned(),
             named: false,
@@ -263,13 +268,17 @@ fn check_bus(samples: &[Sample], received: &[lockgate::domain::delivery::Message
         let id = |message: &&lockgate::domain::delivery::Message| {
             message.properties.message_id().as_ref().is_some_and(|id| id.as_str() == sample.id)
         };
-        let message = received.iter().find(id).unwrap_or_else(|| panic!("{} is missing", sample.id));
+        let message =
+            received.iter().find(id).unwrap_or_else(|| panic!("{} is missing", sample.id));
         assert_eq!(message.exchange, sample.event_type);
         assert_eq!(message.routing_key, sample.event_trigger);
         assert_eq!(message.body, sample.body.as_bytes());
         let properties = &message.properties;
         assert_eq!(properties.delivery_mode(), &Some(2));
-        assert_eq!(properties.content_type().as_ref().map(|v| v.as_str()), Some("application/json"));
+        assert_eq!(
+            properties.content_type().as_ref().map(|v| v.as_str()),
+            Some("application/json")
+        );
         assert_eq!(properties.kind().as_ref().map(|v| v.as_str()), Some(sample.name().as_str()));
     }
 }

@@ -55,7 +55,8 @@ async fn ask(address: SocketAddr, line: &str, headers: &[&str]) -> (u16, String)
     let mut stream = TcpStream::connect(address).await.unwrap();
     let mut request = format!("{line} HTTP/1.1\r\nConnection: close\r\n");
     for header in headers {
-        request += &format!("{header}\r\n");
+        request.push_str(header);
+        request.push_str("\r\n");
     }
     stream.write_all(format!("{request}\r\n").as_bytes()).await.unwrap();
     let mut answer = String::new();

@@ -1,15 +1,102 @@
-//! `lockgate run`: not wired yet.
+//! `lockgate run`: the bridge, until it is told to stop.
+//!
+//! Owns the process around [`crate::app::Bridge`]: log, metrics, admin listener, signals. Refuses
+//! to know what a bridge does. Read [`crate::app`] next.
+
+use std::sync::Arc;
+
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Context, Fault};
+use crate::admin::{self, AdminState, Readiness};
+use crate::app::{self, Bridge};
+use crate::bus::Bus;
+use crate::bus::rabbitmq::RabbitMq;
+use crate::config::Config;
+use crate::telemetry;
+use crate::transport::Instance;
+use crate::world;
 
 /// What `run` is told.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {}
 
-/// Not wired yet.
+/// Runs the bridge until SIGTERM or SIGINT.
 ///
 /// # Errors
-/// Always.
-pub fn run(_context: &mut Context<'_>, _arguments: &Arguments) -> Result<(), Fault> {
-    Err(Fault::failed("`run` is not wired yet"))
+/// When the configuration cannot be used, the admin address cannot be bound, or the log cannot be
+/// set up. A bus that is down is no error: it is waited for.
+pub fn run(context: &mut Context<'_>, _: &Arguments) -> Result<(), Fault> {
+    let config = context.config()?;
+    start_log(context, &config)?;
+    let instance = Instance { id: world::unique() };
+    actix_rt::System::new().block_on(async move {
+        let bus = connect(&config, &instance)?;
+        bridge(&config, bus, &instance).await
+    })
+}
+
+/// Sets up the log as the configuration and `RUST_LOG` say.
+///
+/// # Errors
+/// When `RUST_LOG` cannot be read.
+pub fn start_log(context: &Context<'_>, config: &Config) -> Result<(), Fault> {
+    let directives = context.environment.get("RUST_LOG");
+    telemetry::init(config.telemetry.log_format, directives)
+        .map_err(|error| Fault::usage(error.to_string(), "for example RUST_LOG=lockgate=debug"))
+}
+
+/// The bus on RabbitMQ that the configuration names. Connects when it is first used.
+///
+/// # Errors
+/// When the URL or a certificate file cannot be used.
+pub fn connect(config: &Config, instance: &Instance) -> Result<Arc<RabbitMq>, Fault> {
+    RabbitMq::new(&app::rabbit_settings(config, instance))
+        .map_err(|error| Fault::usage(error.to_string(), "see [source] in the configuration"))
+}
+
+async fn bridge(config: &Config, bus: Arc<dyn Bus>, instance: &Instance) -> Result<(), Fault> {
+    let metrics = admin::metrics::install()
+        .map_err(|error| Fault::failed(format!("cannot set up metrics: {error}")))?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let bridge = Bridge::start(config, bus, instance);
+    let board = bridge.board();
+    let readiness = move || {
+        if board.source.consuming.load(std::sync::atomic::Ordering::Relaxed) {
+            Readiness::Consuming
+        } else {
+            Readiness::NotConsuming("the source queue is not being consumed".into())
+        }
+    };
+    let state = AdminState { readiness: Arc::new(readiness), metrics };
+    let (server, address) = admin::serve(&config.admin, state).map_err(|error| Fault::Failed {
+        message: format!("cannot listen on admin.listen {}: {error}", config.admin.listen),
+        hint: Some("another process has the port; choose another in [admin] listen".into()),
+    })?;
+    let server_handle = server.handle();
+    actix_rt::spawn(server);
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        environment = config.environment,
+        instance = instance.id,
+        endpoints = config.endpoints.len(),
+        admin = %address,
+        "lockgate runs"
+    );
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    let stopped = tokio::select! {
+        () = bridge.stop() => true,
+        _ = terminate.recv() => false,
+        _ = interrupt.recv() => false,
+    };
+    server_handle.stop(false).await;
+    if stopped {
+        return Ok(());
+    }
+    tracing::warn!("a second signal: ending at once; what is unacknowledged stays on the bus");
+    Err(Fault::failed("ended by a second signal before everything was settled"))
 }

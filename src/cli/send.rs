@@ -1,15 +1,189 @@
-//! `lockgate send`: not wired yet.
+//! `lockgate send`: publishes sample events, or one's own, on the bus.
+//!
+//! Owns where a message goes: to the exchange of the first binding of the source, else straight
+//! into the source queue. What the platform would have said by its exchange and routing key goes
+//! along as headers, so that type and trigger stay what they were. Read [`super::run`] next.
 
+use std::fs;
+use std::io::Read as _;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use futures_util::stream;
+use indicatif::{ProgressBar, ProgressStyle};
+use lapin::types::{AMQPValue, FieldTable, LongString, ShortString};
+
+use super::run::connect;
 use super::{Context, Fault};
+use crate::bus::{Bus, Target};
+use crate::config::Config;
+use crate::domain::delivery::Message;
+use crate::transport::Instance;
+use crate::{samples, world};
+
+/// Publishes under way at once.
+const PIPELINE: usize = 200;
 
 /// What `send` is told.
 #[derive(Debug, clap::Args)]
-pub struct Arguments {}
+pub struct Arguments {
+    /// A file of one's own events, one JSON object a line (NDJSON), or a single object: each with
+    /// exchange, `routing_key`, headers, properties and body. `-` is standard input. Without it,
+    /// sample events are sent.
+    #[arg(long, value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// How many events; a file is repeated. Default: the file once, or every sample once.
+    #[arg(long, value_name = "N")]
+    count: Option<usize>,
+    /// Events per second at most. Default: as fast as the bus confirms.
+    #[arg(long, value_name = "EVENTS")]
+    rate: Option<f64>,
+}
 
-/// Not wired yet.
+/// Publishes and waits until the bus has confirmed every event.
 ///
 /// # Errors
-/// Always.
-pub fn send(_context: &mut Context<'_>, _arguments: &Arguments) -> Result<(), Fault> {
-    Err(Fault::failed("`send` is not wired yet"))
+/// When the file cannot be used, or the bus does not take an event.
+pub fn send(context: &mut Context<'_>, arguments: &Arguments) -> Result<(), Fault> {
+    let config = context.config()?;
+    let own = arguments.file.as_ref().map(read).transpose()?;
+    let count = arguments.count.unwrap_or_else(|| own.as_ref().map_or(samples::count(), Vec::len));
+    if arguments.rate.is_some_and(|rate| !(rate > 0.0 && rate.is_finite())) {
+        return Err(Fault::usage("--rate is not above 0", "for example --rate 100"));
+    }
+    let instance = Instance { id: world::unique() };
+    let sent = actix_rt::System::new().block_on(async {
+        let bus = connect(&config, &instance)?;
+        let done = publish(&*bus, &config, own.as_deref(), count, arguments.rate).await;
+        bus.close().await;
+        done
+    })?;
+    writeln!(context.out, "{sent} events sent and confirmed")?;
+    Ok(())
+}
+
+/// The messages of a file: one object, or one a line.
+fn read(path: &PathBuf) -> Result<Vec<Message>, Fault> {
+    let shown = path.display();
+    let text = if path.as_os_str() == "-" {
+        let mut text = String::new();
+        std::io::stdin().read_to_string(&mut text).map(|_| text)
+    } else {
+        fs::read_to_string(path)
+    }
+    .map_err(|error| {
+        Fault::usage(format!("cannot read {shown}: {error}"), "name a readable file")
+    })?;
+    if let Ok(one) = samples::message(&text) {
+        return Ok(vec![one]);
+    }
+    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
+    let messages: Result<Vec<Message>, Fault> = lines
+        .map(|(at, line)| {
+            samples::message(line).map_err(|error| {
+                let hint = "an event is an object with exchange, routing_key and body";
+                Fault::usage(format!("{shown}, line {}: {error}", at + 1), hint)
+            })
+        })
+        .collect();
+    let messages = messages?;
+    if messages.is_empty() {
+        return Err(Fault::usage(format!("{shown} holds no event"), "one JSON object a line"));
+    }
+    Ok(messages)
+}
+
+async fn publish(
+    bus: &dyn Bus,
+    config: &Config,
+    own: Option<&[Message]>,
+    count: usize,
+    rate: Option<f64>,
+) -> Result<usize, Fault> {
+    let bar = ProgressBar::new(count as u64);
+    if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len} {per_sec} {eta}") {
+        bar.set_style(style);
+    }
+    let mut clock = rate.map(|rate| tokio::time::interval(Duration::from_secs_f64(1.0 / rate)));
+    let mut under_way = stream::FuturesUnordered::new();
+    let mut sent = 0;
+    for n in 0..count {
+        if let Some(clock) = &mut clock {
+            clock.tick().await;
+        }
+        let message = match own {
+            Some(messages) => messages.get(n % messages.len()).cloned().unwrap_or_default(),
+            None => samples::sample(n, &world::unique(), world::now())
+                .map_err(|error| Fault::failed(error.to_string()))?,
+        };
+        let (target, message) = address(config, message);
+        under_way.push(bus.store(target, message));
+        while under_way.len() >= PIPELINE || (clock.is_some() && n + 1 < count) {
+            let Some(done) = under_way.next().await else { break };
+            told(done)?;
+            sent += 1;
+            bar.inc(1);
+        }
+    }
+    while let Some(done) = under_way.next().await {
+        told(done)?;
+        sent += 1;
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    Ok(sent)
+}
+
+fn told(done: Result<(), crate::bus::BusError>) -> Result<(), Fault> {
+    done.map_err(|error| Fault::Failed {
+        message: format!("the bus did not take an event: {error}"),
+        hint: Some("start `lockgate run` once, or see `lockgate topology`, so that queues and bindings exist".into()),
+    })
+}
+
+/// Where a message goes, and the message with its own exchange and routing key as headers.
+fn address(config: &Config, message: Message) -> (Target, Message) {
+    let target = match config.source.bindings.first() {
+        Some(binding) if message.exchange == binding.exchange => {
+            let routing_key = message.routing_key.clone();
+            return (Target::Platform { exchange: binding.exchange.clone(), routing_key }, message);
+        }
+        Some(binding) => Target::Platform {
+            exchange: binding.exchange.clone(),
+            routing_key: if binding.kind == "topic" || binding.kind == "direct" {
+                routing_key(&binding.routing_key, &message.routing_key)
+            } else {
+                message.routing_key.clone()
+            },
+        },
+        None => Target::Source,
+    };
+    let mut headers = message.properties.headers().clone().unwrap_or_default().inner().clone();
+    for (name, value) in
+        [("event_type", &message.exchange), ("event_trigger", &message.routing_key)]
+    {
+        if !value.is_empty() {
+            let value = AMQPValue::LongString(LongString::from(value.as_str()));
+            headers.entry(ShortString::from(name)).or_insert(value);
+        }
+    }
+    let properties = message.properties.clone().with_headers(FieldTable::from(headers));
+    (target, Message { properties, ..message })
+}
+
+/// A binding without wildcards takes only its own key.
+fn routing_key(bound: &str, own: &str) -> String {
+    if bound.contains(['*', '#']) { own.to_owned() } else { bound.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_binding_without_wildcards_takes_its_own_key() {
+        assert_eq!(routing_key("#", "batch_run_status"), "batch_run_status");
+        assert_eq!(routing_key("events", "batch_run_status"), "events");
+    }
 }

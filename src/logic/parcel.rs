@@ -285,7 +285,7 @@ mod tests {
             (back.exchange.as_str(), back.routing_key.as_str()),
             ("Batch", "batch_run_status")
         );
-        assert_eq!(back.properties.message_id().as_ref().map(|s| s.as_str()), Some("m-1"));
+        assert_eq!(back.properties.message_id().as_ref().map(ShortString::as_str), Some("m-1"));
         assert_eq!(back.header("X-Plant"), Some(&AMQPValue::LongLongInt(7)));
         assert_eq!(back.properties.headers().as_ref().map(|h| h.inner().len()), Some(1));
     }

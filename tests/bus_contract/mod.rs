@@ -3,6 +3,7 @@
 //! Each needs a bus whose queues are empty.
 
 #![allow(dead_code, reason = "each test binary that includes this uses what it can")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "test code")]
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -211,6 +211,7 @@ fn transport(name: &Name, kind: &str, value: &Value, report: &mut Report<'_>) ->
                 let hint = Some("amqps://mq.example.com/vhost".into());
                 report.error(&format!("{}.url", base.join(".")), message, hint);
             }
+            // Key paths; this transport's own list is of the credentials themselves, for scrubbing.
             let written = settings.password.is_some().then(|| "password".to_owned());
             let in_url = settings.url.expose().password().map(|_| "url".to_owned());
             let credentials = written.into_iter().chain(in_url).collect();

@@ -190,3 +190,38 @@ fn the_configurations_that_come_with_lockgate_load() {
         assert_eq!(config.warnings.len(), warned, "{name}: {:#?}", config.warnings);
     }
 }
+
+#[test]
+fn an_embedded_text_loads_without_the_process_environment() {
+    let text = format!("{BASE}{ENDPOINT}");
+    let config = lockgate::config::Config::from_toml_str("embedded", &text, "demo").unwrap();
+    assert_eq!(config.environment, "demo");
+    let missing = format!("{BASE}[admin]\ntoken = {{ env = \"PATH\" }}\n");
+    let problems = lockgate::config::Config::from_toml_str("embedded", &missing, "demo");
+    let found = problems.unwrap_err().errors;
+    assert_eq!((found[0].file.as_str(), found[0].path.as_str()), ("embedded", "admin.token"));
+}
+
+#[test]
+fn a_variable_sets_one_key_only_whatever_it_holds() {
+    let environment: Environment =
+        [("LOCKGATE__SOURCE__QUEUE", "1\nprefetch = 7")].into_iter().collect();
+    let config = load_with(BASE, "development", &environment).unwrap();
+    assert_eq!((config.source.queue.as_str(), config.source.prefetch), ("1\nprefetch = 7", None));
+}
+
+#[test]
+fn secrets_within_a_table_that_a_variable_holds_are_found() {
+    let text = format!("{BASE}{ENDPOINT}");
+    let table = "{ basic = { username = \"u\", password = { env = \"P\" } } }";
+    let environment: Environment =
+        [("LOCKGATE__ENDPOINTS__ERP__REST__AUTH", table), ("P", "secret")].into_iter().collect();
+    let config = load_with(&text, "production", &environment).unwrap();
+    let lockgate::transport::Transport::Rest(rest) =
+        &config.endpoints[&"erp".parse().unwrap()].transport
+    else {
+        panic!("{config:?}")
+    };
+    let basic = rest.auth.as_ref().and_then(|auth| auth.basic.as_ref());
+    assert_eq!(basic.map(|basic| basic.password.expose()), Some("secret"));
+}

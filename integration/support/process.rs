@@ -26,7 +26,7 @@ impl Process {
             echo $pid
             exec >/dev/null
             read -r _
-            kill -KILL -- -$pid 2>/dev/null; kill -KILL $pid 2>/dev/null"#;
+            kill -s KILL -- -$pid 2>/dev/null || kill -s KILL $pid 2>/dev/null"#;
         let mut shell = Command::new("sh")
             .args(["-c", script, "sh"])
             .arg(log)
@@ -47,7 +47,7 @@ impl Process {
     /// Sends a signal (`KILL`, `TERM`, `STOP`, `CONT`) to the server and its children.
     pub fn signal(&self, name: &str) {
         let done = Command::new("sh")
-            .args(["-c", &format!("kill -{name} -- -{}", self.pid)])
+            .args(["-c", &format!("kill -s {name} -- -{}", self.pid)])
             .status()
             .unwrap();
         assert!(done.success(), "kill -{name} {}", self.pid);

@@ -97,12 +97,10 @@ impl Mosquitto {
         let up = eventually("mosquitto answers on its ports", READY, async || {
             for port in ports {
                 if TcpStream::connect(("127.0.0.1", port)).await.is_err() {
-                    // `Error: Address already in use`: it will not come up.
-                    let said = std::fs::read_to_string(&log).unwrap_or_default();
-                    return said.contains("Error: ").then_some(false);
+                    return (!process.alive()).then_some(false);
                 }
             }
-            Some(true)
+            Some(process.alive())
         })
         .await;
         self.process = Some(process);
@@ -120,9 +118,20 @@ impl Mosquitto {
         assert!(self.run().await, "mosquitto does not start again: {}", self.log());
     }
 
-    /// The process, for signals such as `STOP` and `CONT`.
-    pub fn process(&self) -> &Process {
-        self.process.as_ref().expect("the broker is stopped")
+    /// Stops the broker where it stands: its ports accept connections and nothing answers.
+    pub fn freeze(&self) {
+        self.signal("STOP");
+    }
+
+    /// Lets it go on after [`Self::freeze`].
+    pub fn thaw(&self) {
+        self.signal("CONT");
+    }
+
+    fn signal(&self, name: &str) {
+        let process = self.process.as_ref().expect("the broker is stopped");
+        let done = Command::new("kill").args(["-s", name, &process.pid.to_string()]).status();
+        assert!(done.is_ok_and(|status| status.success()), "kill -s {name} {}", process.pid);
     }
 
     /// The broker's URL by this scheme, without credentials: `mqtts://localhost:12345`.

@@ -10,6 +10,7 @@ use percent_encoding::percent_decode_str;
 use super::Settings;
 use super::dial::Scheme;
 use crate::domain::event::CONTEXT_FIELDS;
+use crate::transport::{BuildError, tls};
 
 /// A key below the table, what is wrong with its value, and what to do.
 type Complaint = (String, String, Option<String>);
@@ -34,12 +35,12 @@ impl Settings {
         self.check_bounds(&mut complaints);
         self.check_topic_values(&mut complaints);
         if let Some(path) = &self.tls.ca_file
-            && let Err(cause) = std::fs::read(path)
+            && let Err(BuildError(cause)) = tls::read_ca(path)
         {
             complaints.push(complaint(
                 "tls.ca_file",
-                format!("{} cannot be read: {cause}", path.display()),
-                "name a PEM file that lockgate may read",
+                cause,
+                "name a PEM file with certificates that lockgate may read",
             ));
         }
         complaints

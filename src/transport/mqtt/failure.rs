@@ -3,7 +3,6 @@
 //! Owns knowledge of which library error means what. Refuses the tables themselves, which are in
 //! [`crate::logic::classify`]. Read that next.
 
-use std::error::Error as _;
 use std::io;
 
 use async_tungstenite::tungstenite;
@@ -11,6 +10,7 @@ use rumqttc::{ConnectionError, StateError, TlsError, mqttbytes};
 
 use crate::domain::delivery::Failure;
 use crate::logic::classify::{self, mqtt};
+use crate::transport::tls;
 
 /// The failure of a connection that came to no CONNACK. `target` is the endpoint's URL without
 /// credentials, `host` the name in it.
@@ -22,7 +22,7 @@ pub(super) fn connecting(error: &ConnectionError, target: &str, host: &str) -> F
         ConnectionError::Io(cause) | ConnectionError::Tls(TlsError::Io(cause)) => {
             io_or_tls(cause, target)
         }
-        ConnectionError::Tls(TlsError::TLS(cause)) => classify::tls(&tls_words(cause)),
+        ConnectionError::Tls(TlsError::TLS(cause)) => tls::failure(cause, target),
         ConnectionError::Tls(TlsError::DNSName(_)) => {
             classify::tls(&format!("{host} is no name that a certificate can have"))
         }
@@ -101,9 +101,8 @@ fn websocket(error: &tungstenite::Error, target: &str, host: &str) -> Failure {
 
 /// An error of the stream. rustls hides its own inside one.
 fn io_or_tls(error: &io::Error, target: &str) -> Failure {
-    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
-    match inner.or_else(|| error.source()?.downcast_ref::<rustls::Error>()) {
-        Some(cause) => classify::tls(&tls_words(cause)),
+    match tls::inside(error) {
+        Some(cause) => tls::failure(cause, target),
         // Half a packet, for instance: the kind says nothing, the text does.
         None if error.kind() == io::ErrorKind::Other => mqtt::lost(target, &error.to_string()),
         None => classify::io(error.kind(), &format!("connect to {target}")),
@@ -114,26 +113,6 @@ fn io_words(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::Other => error.to_string(),
         kind => kind.to_string(),
-    }
-}
-
-/// What is wrong with a certificate or a handshake, in words.
-fn tls_words(error: &rustls::Error) -> String {
-    use rustls::CertificateError as Bad;
-    let rustls::Error::InvalidCertificate(bad) = error else {
-        return error.to_string();
-    };
-    match bad {
-        Bad::UnknownIssuer => "the certificate's issuer is unknown".into(),
-        Bad::Expired | Bad::ExpiredContext { .. } => "the certificate has expired".into(),
-        Bad::NotValidYet | Bad::NotValidYetContext { .. } => {
-            "the certificate is not valid yet".into()
-        }
-        Bad::Revoked => "the certificate is revoked".into(),
-        Bad::NotValidForName | Bad::NotValidForNameContext { .. } => {
-            "the certificate is for another name".into()
-        }
-        _ => error.to_string(),
     }
 }
 
@@ -152,7 +131,7 @@ mod tests {
         failure
     }
 
-    fn tls(error: rustls::CertificateError) -> io::Error {
+    fn unverified(error: rustls::CertificateError) -> io::Error {
         io::Error::new(ErrorKind::InvalidData, rustls::Error::InvalidCertificate(error))
     }
 
@@ -170,14 +149,14 @@ mod tests {
     fn certificates_that_do_not_verify_are_misconfigured_and_say_why() {
         use rustls::CertificateError as Bad;
         let table = [
-            (Bad::UnknownIssuer, "issuer is unknown"),
+            (Bad::UnknownIssuer, "unknown issuer"),
             (Bad::Expired, "has expired"),
             (Bad::NotValidForName, "another name"),
         ];
         for (bad, words) in table {
             for error in [
-                ConnectionError::Tls(TlsError::Io(tls(bad.clone()))),
-                ConnectionError::Websocket(tungstenite::Error::Io(tls(bad.clone()))),
+                ConnectionError::Tls(TlsError::Io(unverified(bad.clone()))),
+                ConnectionError::Websocket(tungstenite::Error::Io(unverified(bad.clone()))),
             ] {
                 let failure = check(&error, Class::Misconfigured, "tls_failed");
                 assert!(failure.detail.contains(words), "{}", failure.detail);

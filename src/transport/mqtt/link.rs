@@ -29,9 +29,14 @@ const GOODBYE: Duration = Duration::from_secs(2);
 /// Where a connection stands. It only moves forward.
 #[derive(Clone, Debug)]
 enum Phase {
+    /// Before the first dial after a loss.
+    Pausing,
     Dialling,
     Up,
-    Down { failure: Failure, since: Instant },
+    Down {
+        failure: Failure,
+        since: Instant,
+    },
 }
 
 /// One connection. Dropping it ends it.
@@ -57,7 +62,7 @@ impl Link {
     pub(super) fn open(dialer: &Rc<Dialer>, delay: Duration) -> Self {
         let (client, mut events) = dialer.client(IDENTIFIERS, REQUESTS);
         let line = Rc::new(Line {
-            phase: watch::Sender::new(Phase::Dialling),
+            phase: watch::Sender::new(Phase::Pausing),
             flight: RefCell::default(),
             freed: Notify::new(),
             proven: Cell::new(false),
@@ -66,6 +71,7 @@ impl Link {
             let (dialer, end) = (Rc::clone(dialer), End(Rc::clone(&line)));
             actix_rt::spawn(async move {
                 sleep(delay).await;
+                end.0.phase.send_replace(Phase::Dialling);
                 let failure = end.0.run(&dialer, &mut events).await;
                 end.0.lose(failure);
             })
@@ -79,8 +85,13 @@ impl Link {
             Phase::Down { failure, since } => {
                 Some((failure.clone(), *since, self.line.proven.get()))
             }
-            Phase::Dialling | Phase::Up => None,
+            Phase::Pausing | Phase::Dialling | Phase::Up => None,
         }
+    }
+
+    /// Whether it has not even begun to dial.
+    pub(super) fn pausing(&self) -> bool {
+        matches!(*self.line.phase.borrow(), Phase::Pausing)
     }
 
     /// Waits until the connection is up.
@@ -89,9 +100,10 @@ impl Link {
     /// When it came to nothing.
     pub(super) async fn up(&self) -> Result<(), Failure> {
         let mut phase = self.line.phase.subscribe();
-        match phase.wait_for(|phase| !matches!(phase, Phase::Dialling)).await.as_deref() {
+        let settled = |phase: &Phase| matches!(phase, Phase::Up | Phase::Down { .. });
+        match phase.wait_for(settled).await.as_deref() {
             Ok(Phase::Down { failure, .. }) => Err(failure.clone()),
-            Ok(Phase::Up | Phase::Dialling) => Ok(()),
+            Ok(Phase::Up | Phase::Pausing | Phase::Dialling) => Ok(()),
             Err(_) => Err(self.closed()),
         }
     }

@@ -82,15 +82,10 @@ impl Persistent {
         })
     }
 
-    /// The failure of who gave up before the connection was up.
+    /// The failure of who gave up before the connection was up: in the pause after a loss, that.
     fn still_waiting(&self, link: &Link) -> Failure {
-        if link.ended().is_none()
-            && let Some(failure) = &*self.last.borrow()
-            && self.failures.get() > 0
-        {
-            return failure.clone();
-        }
-        self.dialer.connect_timed_out()
+        let last = link.pausing().then(|| self.last.borrow().clone()).flatten();
+        last.unwrap_or_else(|| self.dialer.connect_timed_out())
     }
 }
 

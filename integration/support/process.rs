@@ -1,6 +1,7 @@
 //! A child process that never outlives the test run, however the run ends.
 
 use std::io::Read as _;
+use std::os::unix::process::CommandExt as _;
 use std::process::{Child, ChildStdin, Command, Stdio};
 
 /// A server process under a small shell that kills it as soon as our end of a pipe closes:
@@ -26,12 +27,15 @@ impl Process {
             echo $pid
             exec >/dev/null
             read -r _
-            kill -KILL -- -$pid 2>/dev/null; kill -KILL $pid 2>/dev/null"#;
+            kill -KILL -$pid 2>/dev/null; kill -KILL $pid 2>/dev/null"#;
         let mut shell = Command::new("sh")
             .args(["-c", script, "sh"])
             .arg(log)
             .arg(program)
             .args(arguments)
+            // A group of its own: what ends the run's group (Ctrl-C, a timeout) must not end the
+            // shell before it has ended the server.
+            .process_group(0)
             .envs(environment.iter().map(|(k, v)| (k.as_str(), v.as_str())))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -47,7 +51,7 @@ impl Process {
     /// Sends a signal (`KILL`, `TERM`, `STOP`, `CONT`) to the server and its children.
     pub fn signal(&self, name: &str) {
         let done = Command::new("sh")
-            .args(["-c", &format!("kill -{name} -- -{}", self.pid)])
+            .args(["-c", &format!("kill -{name} -{}", self.pid)])
             .status()
             .unwrap();
         assert!(done.success(), "kill -{name} {}", self.pid);

@@ -455,13 +455,14 @@ fn an_alarm_stops_stores_and_nothing_else() {
         // The first publish under an alarm is what makes RabbitMQ block the connection.
         let under_way = tokio::spawn(bus.store(Target::Park(endpoint()), message("under way")));
         let start = tokio::time::Instant::now();
-        let blocked = eventually("a blocked store", Duration::from_secs(30), async || {
-            match bus.store(Target::Rejected, message("kept out")).await {
-                Err(BusError::Blocked(reason)) => Some(reason),
-                _ => None,
-            }
+        eventually("a blocked connection", Duration::from_secs(30), async || {
+            (node.blocked_connections(&place.vhost) == 1).then_some(())
         })
         .await;
+        let blocked = match bus.store(Target::Rejected, message("kept out")).await {
+            Err(BusError::Blocked(reason)) => reason,
+            other => panic!("not blocked: {other:?}"),
+        };
         assert!(blocked.contains("memory"), "{blocked}");
         source.control.ack(5, true).await.unwrap();
         assert_eq!(seen(&mut source, 5).await.len(), 5);

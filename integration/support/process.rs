@@ -1,6 +1,7 @@
 //! A child process that never outlives the test run, however the run ends.
 
 use std::io::Read as _;
+use std::os::unix::process::CommandExt as _;
 use std::process::{Child, ChildStdin, Command, Stdio};
 
 /// A server process under a small shell that kills it as soon as our end of a pipe closes:
@@ -32,6 +33,9 @@ impl Process {
             .arg(log)
             .arg(program)
             .args(arguments)
+            // A group of its own: what ends the run's group (Ctrl-C, a timeout) must not end the
+            // shell before it has ended the server.
+            .process_group(0)
             .envs(environment.iter().map(|(k, v)| (k.as_str(), v.as_str())))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

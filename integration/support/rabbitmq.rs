@@ -141,8 +141,10 @@ impl Node {
 
     /// Kills the server as a power cut would.
     pub fn kill(&self) {
-        // Dropping it kills it and waits for that.
         drop(self.server.lock().unwrap().take());
+        let gone = || std::net::TcpStream::connect(("127.0.0.1", self.port)).is_err();
+        let log = self.folder.join("server.log");
+        wait_until("RabbitMQ to be dead", Duration::from_secs(10), gone, &log);
     }
 
     /// A virtual host that no test has had before.
@@ -187,6 +189,15 @@ impl Node {
              [rabbit_networking:close_connection(P, \"cut by a test\") || P <- L], length(L)."
         ));
         closed.trim().parse().unwrap()
+    }
+
+    /// How many connections of a virtual host are blocked.
+    pub fn blocked_connections(&self, vhost: &str) -> usize {
+        let blocked = self.eval(&format!(
+            "length([x || [{{vhost, <<\"{vhost}\">>}}, {{state, blocked}}] <- \
+             rabbit_networking:connection_info_all([vhost, state])])."
+        ));
+        blocked.trim().parse().unwrap()
     }
 
     /// Imports a definitions file.

@@ -246,6 +246,7 @@ fn nothing_is_lost_by_kill_9_in_mid_flow() {
 }
 
 #[test]
+#[allow(clippy::await_holding_lock, reason = "the node is this test's alone until its end")]
 fn the_bridge_comes_back_alone_when_rabbitmq_was_killed() {
     on_system(async {
         let folder = tempfile::tempdir().unwrap();

@@ -115,8 +115,14 @@ fn number(out: &mut String, rng: &mut StdRng) {
         0 => out.push('0'),
         1 => write!(out, "{}", rng.random::<u64>()).unwrap(),
         2 => {
-            write!(out, "{}{}{}", rng.random_range(1..10), rng.random::<u64>(), rng.random::<u64>())
-                .unwrap()
+            write!(
+                out,
+                "{}{}{}",
+                rng.random_range(1..10),
+                rng.random::<u64>(),
+                rng.random::<u64>()
+            )
+            .unwrap();
         }
         3 => write!(out, "{}.{:03}", rng.random_range(0..1000), rng.random_range(0..1000)).unwrap(),
         4 => write!(out, "{}e{}", rng.random_range(1..100), rng.random_range(-330..330)).unwrap(),

@@ -394,7 +394,10 @@ impl Client {
 
     /// Removes what is ready in a queue.
     pub async fn purge(&self, queue: &str) {
-        self.channel.queue_purge(queue.into(), Default::default()).await.unwrap();
+        self.channel
+            .queue_purge(queue.into(), lapin::options::QueuePurgeOptions::default())
+            .await
+            .unwrap();
     }
 
     /// Deletes a queue.

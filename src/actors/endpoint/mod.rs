@@ -6,13 +6,14 @@
 
 mod attempt;
 mod drain;
+mod lanes;
 mod parked;
+mod shown;
 
 use std::collections::{HashMap, VecDeque};
 use std::num::NonZeroUsize;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use actix::prelude::*;
@@ -23,7 +24,7 @@ use tokio::time::Instant;
 pub use drain::{Drain, Quiesce};
 
 use self::parked::ParkedLane;
-use super::board::{Board, Health, Shown};
+use super::board::{Board, Shown};
 use super::parking::Job;
 use super::route::Route;
 use crate::bus::Bus;
@@ -32,10 +33,10 @@ use crate::domain::delivery::Settlement;
 use crate::domain::names::Name;
 use crate::logic::breaker::{Breaker, State};
 use crate::logic::intake::IntakeSettings;
-use crate::logic::lane::{self, Lane, Sight};
+use crate::logic::lane::Lane;
 use crate::logic::routing::RoutingTable;
+use crate::meter;
 use crate::transport::{Instance, Publisher};
-use crate::{meter, world};
 
 /// How often the endpoint looks at its clock.
 const TICK: Duration = Duration::from_millis(50);
@@ -218,101 +219,6 @@ impl Endpoint {
             return None;
         }
         Some(route)
-    }
-
-    /// Leaves the express lane when it holds others back, and comes back when it may.
-    fn choose_lane(&mut self, ctx: &mut Context<Self>) {
-        if self.draining.is_some() {
-            return;
-        }
-        let state = self.state();
-        match self.lane {
-            Lane::Express => {
-                let Some(first) = self.express.front() else { return };
-                let longest_wait = first.since.elapsed();
-                let now = self.now();
-                let sight = Sight {
-                    window_full: self.attempts >= self.breaker.window(now),
-                    since_progress: self.progressed.elapsed().min(longest_wait),
-                    longest_wait,
-                    prefetch_used_up: self.plan.board.source.used_up.load(Ordering::Relaxed),
-                    other_has_room: self.plan.board.other_has_room(self.name()),
-                    patience: self.plan.endpoint.patience,
-                };
-                if !lane::keeps_up(&sight) {
-                    let endpoint = self.name().as_str();
-                    let waiting = self.express.len();
-                    tracing::info!(
-                        endpoint,
-                        waiting,
-                        "endpoint does not keep up; parking its events"
-                    );
-                    self.lane = Lane::Parked;
-                    self.pump(ctx);
-                }
-            }
-            Lane::Parked if state == State::Closed && self.plan.endpoint.enabled => {
-                self.ask_depth(ctx);
-            }
-            Lane::Parked => {}
-        }
-    }
-
-    fn back_to_express(&mut self, ready: Option<u32>) {
-        let closed = self.state() == State::Closed;
-        let held = self.parked.held();
-        let lane_was = self.lane;
-        if lane::may_return(closed, self.plan.endpoint.enabled, ready, held) {
-            self.lane = Lane::Express;
-        }
-        if lane_was != self.lane {
-            tracing::info!(endpoint = self.name().as_str(), "endpoint takes events directly again");
-            self.show();
-        }
-    }
-
-    /// Shows state and room on the board; one line in the log for each change of state.
-    fn show(&mut self) {
-        let state = self.state();
-        let now = self.now();
-        let room = state == State::Closed
-            && self.plan.endpoint.enabled
-            && self.express.is_empty()
-            && self.attempts < self.breaker.window(now);
-        self.plan.shown.has_room.store(room, Ordering::Relaxed);
-        if self.metered != Some(state) {
-            self.metered = Some(state);
-            meter::breaker(self.name().as_str(), state);
-        }
-        let health = match state {
-            _ if !self.plan.endpoint.enabled => Health::Paused,
-            State::Open { misconfigured: true, .. } => Health::Misconfigured,
-            State::HalfOpen | State::Open { misconfigured: false, .. } => self.still_open(),
-            State::Closed if self.lane == Lane::Parked || self.breaker.streak() > 0 => {
-                Health::Degraded
-            }
-            State::Closed => Health::Healthy,
-        };
-        if self.plan.shown.set(health, world::now()) {
-            let (endpoint, state) = (self.name().as_str(), health.as_str());
-            let last_error = self.plan.shown.status().last_error.unwrap_or_default();
-            match health {
-                Health::Healthy | Health::Paused => {
-                    tracing::info!(endpoint, state, "endpoint state");
-                }
-                Health::Degraded | Health::Open | Health::Misconfigured => {
-                    tracing::warn!(endpoint, state, last_error, "endpoint state");
-                }
-            }
-        }
-    }
-
-    /// A half-open endpoint is shown as it was: misconfigured until an attempt says otherwise.
-    fn still_open(&self) -> Health {
-        match self.plan.shown.status().health {
-            Health::Misconfigured => Health::Misconfigured,
-            Health::Healthy | Health::Degraded | Health::Open | Health::Paused => Health::Open,
-        }
     }
 }
 

@@ -5,7 +5,9 @@
 //! bounded queues that refuse. Adds what a test wants to do to a bus: cut it, block it, let it
 //! fail. Refuses to keep anything when the process ends. Read [`super::rabbitmq`] next.
 
-use std::collections::{HashMap, VecDeque};
+mod state;
+
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -14,6 +16,7 @@ use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
+use self::state::{Held, State};
 use super::{Bus, BusError, Control, Delivery, Queue, Subscription, Target, TopologyReport};
 use crate::domain::delivery::Message;
 use crate::domain::names::Name;
@@ -26,27 +29,6 @@ pub const DEFAULT_CAPACITY: usize = 1_000_000;
 pub struct MemoryBus {
     state: Arc<Mutex<State>>,
     changed: watch::Sender<u64>,
-}
-
-#[derive(Default)]
-struct State {
-    capacity: usize,
-    queues: HashMap<Queue, VecDeque<Message>>,
-    delayed: Vec<(Instant, Name, Message)>,
-    subscriptions: HashMap<u64, Held>,
-    generations: u64,
-    blocked: bool,
-    down: bool,
-    failing_stores: u32,
-}
-
-/// What one subscription has been given and has not acknowledged.
-struct Held {
-    queue: Queue,
-    prefetch: usize,
-    unacknowledged: VecDeque<(u64, Message)>,
-    next_tag: u64,
-    cancelled: bool,
 }
 
 impl Default for MemoryBus {
@@ -190,71 +172,6 @@ impl MemoryBus {
 
 fn down() -> BusError {
     BusError::Lost("the memory bus is cut".into())
-}
-
-impl State {
-    fn push(&mut self, queue: Queue, message: Message) -> Result<(), BusError> {
-        let ready = self.queues.entry(queue).or_default();
-        if ready.len() >= self.capacity {
-            return Err(BusError::Refused("the queue is full".into()));
-        }
-        ready.push_back(Message { redelivered: false, ..message });
-        Ok(())
-    }
-
-    /// Moves what has waited out its rung into its endpoint's queue.
-    fn promote(&mut self, now: Instant) {
-        let mut due: Vec<(Instant, Name, Message)> =
-            self.delayed.extract_if(.., |(at, _, _)| *at <= now).collect();
-        due.sort_by_key(|(at, _, _)| *at);
-        for (_, name, message) in due {
-            self.queues.entry(Queue::Parked(name)).or_default().push_back(message);
-        }
-    }
-
-    fn next_due(&self) -> Option<Instant> {
-        self.delayed.iter().map(|(at, _, _)| *at).min()
-    }
-
-    /// What a subscription may be given now; `None` when it has ended.
-    fn take(&mut self, generation: u64) -> Option<Vec<Delivery>> {
-        let held = self.subscriptions.get_mut(&generation)?;
-        if held.cancelled {
-            return None;
-        }
-        let mut taken = Vec::new();
-        let ready = self.queues.entry(held.queue.clone()).or_default();
-        while held.unacknowledged.len() < held.prefetch
-            && let Some(message) = ready.pop_front()
-        {
-            let tag = held.next_tag;
-            held.next_tag += 1;
-            held.unacknowledged.push_back((tag, message.clone()));
-            taken.push(Delivery { generation, tag, message });
-        }
-        Some(taken)
-    }
-
-    fn give_back(&mut self, generation: u64) {
-        let Some(held) = self.subscriptions.remove(&generation) else { return };
-        let ready = self.queues.entry(held.queue).or_default();
-        for (_, message) in held.unacknowledged.into_iter().rev() {
-            ready.push_front(Message { redelivered: true, ..message });
-        }
-    }
-
-    fn acknowledge(&mut self, generation: u64, tag: u64, multiple: bool) -> Result<(), BusError> {
-        let lost = || BusError::Lost("the subscription has ended".into());
-        let held = self.subscriptions.get_mut(&generation).ok_or_else(lost)?;
-        let before = held.unacknowledged.len();
-        held.unacknowledged.retain(|(own, _)| if multiple { *own > tag } else { *own != tag });
-        if held.unacknowledged.len() == before {
-            // As RabbitMQ does: an unknown tag closes the channel.
-            self.give_back(generation);
-            return Err(BusError::Lost(format!("unknown delivery tag {tag}")));
-        }
-        Ok(())
-    }
 }
 
 /// Hands messages over until the subscription ends.

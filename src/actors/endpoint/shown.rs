@@ -1,0 +1,57 @@
+//! What an endpoint shows: its state on the board, in the metrics and, when it changes, in the log.
+//!
+//! Owns the words for the operator. Refuses to change anything.
+
+use std::sync::atomic::Ordering;
+
+use super::Endpoint;
+use crate::actors::board::Health;
+use crate::logic::breaker::State;
+use crate::logic::lane::Lane;
+use crate::{meter, world};
+
+impl Endpoint {
+    /// Shows state and room on the board; one line in the log for each change of state.
+    pub(super) fn show(&mut self) {
+        let state = self.state();
+        let now = self.now();
+        let room = state == State::Closed
+            && self.plan.endpoint.enabled
+            && self.express.is_empty()
+            && self.attempts < self.breaker.window(now);
+        self.plan.shown.has_room.store(room, Ordering::Relaxed);
+        if self.metered != Some(state) {
+            self.metered = Some(state);
+            meter::breaker(self.name().as_str(), state);
+        }
+        let health = match state {
+            _ if !self.plan.endpoint.enabled => Health::Paused,
+            State::Open { misconfigured: true, .. } => Health::Misconfigured,
+            State::HalfOpen | State::Open { misconfigured: false, .. } => self.still_open(),
+            State::Closed if self.lane == Lane::Parked || self.breaker.streak() > 0 => {
+                Health::Degraded
+            }
+            State::Closed => Health::Healthy,
+        };
+        if self.plan.shown.set(health, world::now()) {
+            let (endpoint, state) = (self.name().as_str(), health.as_str());
+            let last_error = self.plan.shown.status().last_error.unwrap_or_default();
+            match health {
+                Health::Healthy | Health::Paused => {
+                    tracing::info!(endpoint, state, "endpoint state");
+                }
+                Health::Degraded | Health::Open | Health::Misconfigured => {
+                    tracing::warn!(endpoint, state, last_error, "endpoint state");
+                }
+            }
+        }
+    }
+
+    /// A half-open endpoint is shown as it was: misconfigured until an attempt says otherwise.
+    fn still_open(&self) -> Health {
+        match self.plan.shown.status().health {
+            Health::Misconfigured => Health::Misconfigured,
+            Health::Healthy | Health::Degraded | Health::Open | Health::Paused => Health::Open,
+        }
+    }
+}

@@ -36,6 +36,8 @@ impl Process {
             // A group of its own: what ends the run's group (Ctrl-C, a timeout) must not end the
             // shell before it has ended the server.
             .process_group(0)
+            // Where a server leaves what it drops when it crashes.
+            .current_dir(log.parent().unwrap())
             .envs(environment.iter().map(|(k, v)| (k.as_str(), v.as_str())))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

@@ -24,6 +24,8 @@ use crate::{meter, world};
 
 /// How often acknowledgements that wait for an earlier message are looked at.
 const TICK: Duration = Duration::from_millis(25);
+/// How often orphans are looked for.
+const RESCUE_EVERY: Duration = Duration::from_mins(1);
 /// The first pause before consuming anew; doubles.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// The longest pause.
@@ -123,6 +125,28 @@ impl Ingress {
         meter::bus_connected(true);
         tracing::info!(prefetch = self.source.prefetch, "consuming from the source");
         ctx.add_stream(super::arrivals(generation, deliveries));
+        self.rescue(ctx);
+    }
+
+    /// Sends orphans of configured endpoints home and counts the rest.
+    fn rescue(&mut self, ctx: &mut Context<Self>) {
+        if self.live.is_none() || self.stopping {
+            return;
+        }
+        let (bus, endpoints) = (Arc::clone(&self.source.bus), self.source.endpoints.clone());
+        let rescuing = async move {
+            let moved = bus.rescue_orphans(endpoints).await?;
+            Ok::<_, BusError>((moved, bus.depth(Queue::Orphan).await?))
+        };
+        ctx.spawn(rescuing.into_actor(self).map(|done, _, _| match done {
+            Ok((moved, left)) => {
+                if moved > 0 {
+                    tracing::info!(moved, "orphans sent back to their endpoints' queues");
+                }
+                meter::orphaned(left.unwrap_or(0));
+            }
+            Err(error) => tracing::debug!(%error, "orphans could not be looked at"),
+        }));
     }
 
     fn retry(&mut self, error: &BusError, ctx: &mut Context<Self>) {
@@ -175,6 +199,7 @@ impl Actor for Ingress {
             ctx.add_stream(super::stream_of(notes).ready_chunks(NOTES));
         }
         ctx.run_interval(TICK, |ingress, _| ingress.flush());
+        ctx.run_interval(RESCUE_EVERY, Self::rescue);
         self.connect(ctx);
     }
 }

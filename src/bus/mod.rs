@@ -140,6 +140,13 @@ pub trait Bus: Send + Sync + 'static {
     /// How many messages are ready in a queue; `None` when it does not exist.
     fn depth(&self, queue: Queue) -> BoxFuture<'static, Result<Option<u32>, BusError>>;
 
+    /// Moves messages that were stored while their endpoint had no queue to where they belong;
+    /// returns how many. A bus that refuses to store without a queue has none.
+    fn rescue_orphans(&self, endpoints: Vec<Name>) -> BoxFuture<'static, Result<usize, BusError>> {
+        drop(endpoints);
+        Box::pin(std::future::ready(Ok(0)))
+    }
+
     /// Whether a consuming connection is up now.
     fn connected(&self) -> bool;
 

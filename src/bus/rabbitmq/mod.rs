@@ -161,20 +161,6 @@ impl RabbitMq {
         };
         Ok(Arc::new(Self { inner: Arc::new(inner) }))
     }
-
-    /// Moves orphans of these endpoints back to where they belong, and says how many. Others stay.
-    /// Meant to be called after [`Bus::prepare`] and every 60 s from then on.
-    ///
-    /// # Errors
-    /// When RabbitMQ is out of reach or refuses; what was moved until then has been moved.
-    #[must_use]
-    pub fn rescue_orphans(
-        &self,
-        endpoints: Vec<Name>,
-    ) -> BoxFuture<'static, Result<usize, BusError>> {
-        let inner = self.inner.clone();
-        self.inner.on_runtime(async move { rescue::run(&inner, &endpoints).await })
-    }
 }
 
 impl Inner {
@@ -278,6 +264,11 @@ impl Bus for RabbitMq {
     fn depth(&self, queue: Queue) -> BoxFuture<'static, Result<Option<u32>, BusError>> {
         let inner = self.inner.clone();
         self.inner.on_runtime(async move { inner.depth(&queue).await })
+    }
+
+    fn rescue_orphans(&self, endpoints: Vec<Name>) -> BoxFuture<'static, Result<usize, BusError>> {
+        let inner = self.inner.clone();
+        self.inner.on_runtime(async move { rescue::run(&inner, &endpoints).await })
     }
 
     fn connected(&self) -> bool {

@@ -10,6 +10,7 @@
 
 mod amqp;
 mod bus;
+mod compose;
 mod faults;
 mod http;
 mod main_job;

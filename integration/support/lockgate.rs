@@ -28,22 +28,36 @@ pub struct Lockgate {
     process: Process,
     admin: u16,
     log: PathBuf,
+    token: Option<String>,
 }
 
 impl Lockgate {
     /// Starts it; does not wait.
     pub fn start(configuration: &Configuration) -> Self {
+        Self::start_with(configuration, &[])
+    }
+
+    /// Starts it with additional environment variables; does not wait.
+    pub fn start_with(configuration: &Configuration, more: &[(&str, String)]) -> Self {
         let admin = free_port();
         let log = configuration.folder.join(format!("lockgate-{admin}.log"));
         let folder = configuration.folder.to_str().unwrap();
         let arguments = ["--config", folder, "--env", "test", "run"];
-        let environment = [
-            ("LOCKGATE__ADMIN__LISTEN".to_owned(), format!("127.0.0.1:{admin}")),
-            ("RUST_LOG".to_owned(), "lockgate=debug".to_owned()),
-        ];
+        let mut environment: Vec<(String, String)> =
+            more.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+        environment.push(("LOCKGATE__ADMIN__LISTEN".into(), format!("127.0.0.1:{admin}")));
+        environment.push(("RUST_LOG".into(), "lockgate=debug".into()));
         let process =
             Process::start(env!("CARGO_BIN_EXE_lockgate"), &arguments, &environment, &log);
-        Self { process, admin, log }
+        Self {
+            process,
+            admin,
+            log,
+            token: more
+                .iter()
+                .find(|(name, _)| *name == "LOCKGATE_ADMIN_TOKEN")
+                .map(|(_, token)| token.clone()),
+        }
     }
 
     /// Starts it and waits until it consumes.
@@ -66,7 +80,11 @@ impl Lockgate {
     pub async fn get(&self, path: &str) -> Option<(u16, String)> {
         let url = format!("http://127.0.0.1:{}{path}", self.admin);
         let client = awc::Client::builder().timeout(Duration::from_secs(2)).finish();
-        let mut answer = client.get(url).send().await.ok()?;
+        let mut request = client.get(url);
+        if let Some(token) = &self.token {
+            request = request.insert_header(("Authorization", format!("Bearer {token}")));
+        }
+        let mut answer = request.send().await.ok()?;
         let body = answer.body().await.ok()?;
         Some((answer.status().as_u16(), String::from_utf8_lossy(&body).into_owned()))
     }

@@ -495,8 +495,12 @@ async fn survives_a_kill(node: &Node) {
     let mut source = bus.consume(Queue::Source, 100).await.unwrap();
     assert_eq!(seen(&mut source, 100).await.len(), 100);
     source.control.ack(50, true).await.unwrap();
-    let busy = (0..500).map(|n| bus.store(Target::Park(endpoint()), message(&n.to_string())));
+    let busy = (0..5_000).map(|n| bus.store(Target::Park(endpoint()), message(&n.to_string())));
     let busy = tokio::spawn(join_all(busy.collect::<Vec<_>>()));
+    eventually("stores under way", Duration::from_secs(20), async || {
+        (bus.depth(Queue::Parked(endpoint())).await.unwrap() > Some(0)).then_some(())
+    })
+    .await;
     node.kill();
     ends(&mut source).await;
     assert!(!bus.connected());

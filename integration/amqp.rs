@@ -246,6 +246,7 @@ fn an_event_that_closes_the_channel_takes_no_other_down_with_it_for_good() {
 }
 
 #[test]
+#[allow(clippy::await_holding_lock, reason = "the node is this test's alone until its end")]
 fn an_event_too_large_for_the_partner_is_permanent() {
     on_system(async {
         let node = rough_node();

@@ -76,11 +76,14 @@ pub fn filter(directives: Option<&str>) -> Result<impl Filter<Registry> + use<>,
     Ok(asked.and(filter_fn(may_be_logged).with_max_level_hint(LevelFilter::TRACE)))
 }
 
-/// Whether a line or a span may be in the log at all: lockgate's own at any level, others from
-/// `info` upward.
+/// Whether a line or a span may be in the log at all: lockgate's own at any level, lapin's never,
+/// others from `info` upward. lapin prints user names, and whole messages that were returned, as
+/// warnings and errors; what matters of these, lockgate says itself.
 #[must_use]
 pub fn may_be_logged(metadata: &Metadata<'_>) -> bool {
     let target = metadata.target();
-    let own = target == "lockgate" || target.starts_with("lockgate::");
-    own || *metadata.level() <= Level::INFO
+    let of = |name: &str| {
+        target.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
+    };
+    of("lockgate") || (!of("lapin") && *metadata.level() <= Level::INFO)
 }

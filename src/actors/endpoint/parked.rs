@@ -87,6 +87,11 @@ impl ParkedLane {
         self.held() == 0
     }
 
+    /// Its consumer is being cancelled.
+    pub(super) fn is_ending(&self) -> bool {
+        self.live.as_ref().is_some_and(|live| live.ending)
+    }
+
     /// Its consumer is gone, and nothing is owed.
     pub(super) fn is_closed(&self) -> bool {
         self.live.is_none() && !self.opening && self.finishing == 0
@@ -272,7 +277,7 @@ impl Endpoint {
     /// Asks how many messages are ready, at most once a second.
     pub(super) fn ask_depth(&mut self, ctx: &mut Context<Self>) {
         let recently = self.parked.asked.is_some_and(|at| at.elapsed() < DEPTH_EVERY);
-        if recently || !self.parked.is_clear() {
+        if recently || !self.has_room() {
             return;
         }
         self.parked.asked = Some(Instant::now());

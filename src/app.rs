@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::actors::board::Board;
 use crate::actors::endpoint::Plan;
 use crate::actors::ingress::{FinishAcks, Ingress, Source, StopConsuming};
-use crate::actors::parking::{self, Parking};
+use crate::actors::parking::{Job, Parking};
 use crate::actors::router::Router;
 use crate::actors::watchdog::{DrainAll, Watchdog, Watched};
 use crate::bus::Bus;
@@ -37,7 +37,7 @@ pub struct Bridge {
     board: Arc<Board>,
     bus: Arc<dyn Bus>,
     ingress: Addr<Ingress>,
-    parking: Addr<Parking>,
+    parking: mpsc::UnboundedSender<Job>,
     watchdog: Addr<Watchdog>,
     arbiters: Vec<Arbiter>,
     grace: Duration,
@@ -97,7 +97,7 @@ impl Bridge {
         let mailbox = usize::from(prefetch) + 64;
         // Bounded by the routes that are not settled: prefetch times endpoints.
         let (jobs, to_keep) = mpsc::unbounded_channel();
-        let parking = Parking::start(Arc::clone(&bus), to_keep);
+        Parking::start(Arc::clone(&bus), to_keep);
         let (intake, routing) = (Arc::new(config.intake.clone()), Arc::new(config.routing.clone()));
         let router = Router {
             intake: Arc::clone(&intake),
@@ -143,7 +143,7 @@ impl Bridge {
         })
         .start();
         let grace = config.runtime.shutdown_grace;
-        Self { board, bus, ingress, parking, watchdog, arbiters, grace }
+        Self { board, bus, ingress, parking: jobs, watchdog, arbiters, grace }
     }
 
     /// What the bridge shows.
@@ -159,7 +159,8 @@ impl Bridge {
         tracing::info!(endpoints, grace = ?self.grace, "stopping");
         let _ = self.ingress.send(StopConsuming).await;
         let _ = self.watchdog.send(DrainAll { grace: self.grace }).await;
-        let stored = self.parking.send(parking::Drain);
+        let (reached, stored) = oneshot::channel();
+        let _ = self.parking.send(Job::Barrier(reached));
         if tokio::time::timeout(LAST_STORES, stored).await.is_err() {
             tracing::warn!("some events could not be parked in time; they stay on the bus");
         }

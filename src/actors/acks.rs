@@ -58,11 +58,38 @@ impl Acks {
     /// Sends every acknowledgement that is due; returns how many messages they cover.
     pub fn flush(&mut self) -> usize {
         let before = self.ledger.outstanding();
-        for ack in self.ledger.acks(self.now()) {
+        let due = self.ledger.acks(self.now());
+        self.send(due);
+        before - self.ledger.outstanding()
+    }
+
+    /// As [`Self::flush`], but holds nothing back: what is settled and not acknowledged when the
+    /// subscription ends would be repeated.
+    pub fn flush_all(&mut self) -> usize {
+        let before = self.ledger.outstanding();
+        let due = self.ledger.last_acks();
+        self.send(due);
+        before - self.ledger.outstanding()
+    }
+
+    fn send(&self, due: Vec<Ack>) {
+        for ack in due {
             // The task ends only when the subscription is lost.
             let _ = self.sender.send(ack);
         }
-        before - self.ledger.outstanding()
+    }
+
+    /// An acknowledgement failed. Deliveries may go on, but none of them would ever be
+    /// acknowledged: the subscription must be given up.
+    #[must_use]
+    pub fn is_lost(&self) -> bool {
+        self.task.is_finished()
+    }
+
+    /// How old the subscription is.
+    #[must_use]
+    pub fn age(&self) -> Duration {
+        self.now()
     }
 
     /// Messages that are not acknowledged.
@@ -71,9 +98,8 @@ impl Acks {
         self.ledger.outstanding()
     }
 
-    /// Ends when everything that was due has been sent; bounded to five seconds.
-    pub async fn finish(mut self) {
-        self.flush();
+    /// Ends when everything that was flushed has been sent; bounded to five seconds.
+    pub async fn finish(self) {
         drop(self.sender);
         let _ = tokio::time::timeout(Duration::from_secs(5), self.task).await;
     }

@@ -28,6 +28,8 @@ const TICK: Duration = Duration::from_millis(25);
 const RESCUE_EVERY: Duration = Duration::from_mins(1);
 /// The first pause before consuming anew; doubles.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
+/// A subscription that did not last this long counts as a failed try.
+const STEADY: Duration = Duration::from_secs(5);
 /// The longest pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// Notes taken together, so that acknowledgements go out in runs.
@@ -57,6 +59,7 @@ pub struct Ingress {
     creditor: Creditor,
     notes: Option<mpsc::UnboundedReceiver<Note>>,
     live: Option<Acks>,
+    arriving: Option<SpawnHandle>,
     pause: Duration,
     prepared: bool,
     stopping: bool,
@@ -74,6 +77,7 @@ impl Ingress {
             creditor,
             notes: Some(receiver),
             live: None,
+            arriving: None,
             pause: FIRST_PAUSE,
             prepared: false,
             stopping: false,
@@ -110,13 +114,19 @@ impl Ingress {
         };
         ctx.spawn(opening.into_actor(self).map(|opened, ingress, ctx| match opened {
             Ok(subscription) => ingress.opened(subscription, ctx),
-            Err(error) => ingress.retry(&error, ctx),
+            Err(error) => {
+                // A queue that is gone may be declared again.
+                ingress.prepared &= !matches!(error, BusError::Refused(_));
+                ingress.retry(&error, ctx);
+            }
         }));
     }
 
     fn opened(&mut self, subscription: Subscription, ctx: &mut Context<Self>) {
+        if self.stopping {
+            return;
+        }
         self.prepared = true;
-        self.pause = FIRST_PAUSE;
         self.told = None;
         let Subscription { generation, deliveries, control } = subscription;
         self.live = Some(Acks::start(generation, control));
@@ -124,7 +134,7 @@ impl Ingress {
         self.source.board.source.consuming.store(true, Ordering::Relaxed);
         meter::bus_connected(true);
         tracing::info!(prefetch = self.source.prefetch, "consuming from the source");
-        ctx.add_stream(super::arrivals(generation, deliveries));
+        self.arriving = Some(ctx.add_stream(super::arrivals(generation, deliveries)));
         self.rescue(ctx);
     }
 
@@ -164,6 +174,13 @@ impl Ingress {
     /// The subscription is gone: what was unacknowledged comes again.
     fn lost(&mut self, ctx: &mut Context<Self>) {
         let Some(acks) = self.live.take() else { return };
+        if let Some(arriving) = self.arriving.take() {
+            // Whatever is left of it: nobody would acknowledge what still comes.
+            ctx.cancel_future(arriving);
+        }
+        if acks.age() >= STEADY {
+            self.pause = FIRST_PAUSE;
+        }
         self.creditor.current.store(0, Ordering::Release);
         self.source.board.source.consuming.store(false, Ordering::Relaxed);
         self.source.board.source.used_up.store(false, Ordering::Relaxed);
@@ -181,13 +198,17 @@ impl Ingress {
 
     fn flush(&mut self) {
         let Some(acks) = &mut self.live else { return };
-        let covered = acks.flush() as u64;
-        if covered > 0 {
-            self.source.board.source.acknowledged.add(covered);
-            meter::acknowledged(covered);
-        }
+        let covered = acks.flush();
+        self.acknowledged(covered);
         let used_up = self.source.board.source.in_flight() >= u64::from(self.source.prefetch);
         self.source.board.source.used_up.store(used_up, Ordering::Relaxed);
+    }
+
+    fn acknowledged(&self, messages: usize) {
+        if messages > 0 {
+            self.source.board.source.acknowledged.add(messages as u64);
+            meter::acknowledged(messages as u64);
+        }
     }
 }
 
@@ -198,7 +219,12 @@ impl Actor for Ingress {
         if let Some(notes) = self.notes.take() {
             ctx.add_stream(super::stream_of(notes).ready_chunks(NOTES));
         }
-        ctx.run_interval(TICK, |ingress, _| ingress.flush());
+        ctx.run_interval(TICK, |ingress, ctx| {
+            ingress.flush();
+            if ingress.live.as_ref().is_some_and(Acks::is_lost) {
+                ingress.lost(ctx);
+            }
+        });
         ctx.run_interval(RESCUE_EVERY, Self::rescue);
         self.connect(ctx);
     }
@@ -276,8 +302,9 @@ impl Handler<FinishAcks> for Ingress {
         let (sender, reached) = oneshot::channel();
         let _ = self.creditor.notes.send(Note::Barrier(sender));
         let done = reached.into_actor(self).then(|_, ingress, _| {
-            ingress.flush();
-            let last = ingress.live.take();
+            let mut last = ingress.live.take();
+            let covered = last.as_mut().map_or(0, Acks::flush_all);
+            ingress.acknowledged(covered);
             async move {
                 if let Some(acks) = last {
                     acks.finish().await;

@@ -4,6 +4,8 @@
 //! when RabbitMQ has it on disk, however long that takes. Refuses to decide where it goes. Read
 //! [`super::endpoint`] for who does.
 
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,13 +35,48 @@ pub enum Job {
     Abandoned(Route),
     /// A message that is no event.
     Reject(Box<Message>, String, Debt),
+    /// Answered when everything that was sent before it has been kept.
+    Barrier(oneshot::Sender<()>),
 }
 
-/// The actor that stores.
+/// The actor that stores. Each store is a task of its own: one that fails harms no other.
 pub struct Parking {
     bus: Arc<dyn Bus>,
-    outstanding: usize,
-    drained: Vec<oneshot::Sender<()>>,
+    under_way: Rc<UnderWay>,
+}
+
+/// The stores under way, and who waits for their end.
+#[derive(Default)]
+struct UnderWay {
+    stores: Cell<usize>,
+    waiting: RefCell<Vec<oneshot::Sender<()>>>,
+}
+
+/// One store under way, until it is dropped.
+struct Ticket(Rc<UnderWay>);
+
+impl Ticket {
+    fn new(under_way: &Rc<UnderWay>) -> Self {
+        under_way.stores.set(under_way.stores.get() + 1);
+        Self(Rc::clone(under_way))
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.0.stores.set(self.0.stores.get() - 1);
+        self.0.answer();
+    }
+}
+
+impl UnderWay {
+    fn answer(&self) {
+        if self.stores.get() == 0 {
+            for waiting in self.waiting.take() {
+                let _ = waiting.send(());
+            }
+        }
+    }
 }
 
 impl Parking {
@@ -47,21 +84,8 @@ impl Parking {
     pub fn start(bus: Arc<dyn Bus>, jobs: mpsc::UnboundedReceiver<Job>) -> Addr<Self> {
         Self::create(|ctx| {
             ctx.add_stream(super::stream_of(jobs));
-            Self { bus, outstanding: 0, drained: Vec::new() }
+            Self { bus, under_way: Rc::default() }
         })
-    }
-
-    fn begin(&mut self, job: Job, ctx: &mut Context<Self>) {
-        self.outstanding += 1;
-        let done = perform(Arc::clone(&self.bus), job);
-        ctx.spawn(done.into_actor(self).map(|(), parking, _| {
-            parking.outstanding -= 1;
-            if parking.outstanding == 0 {
-                for waiting in parking.drained.drain(..) {
-                    let _ = waiting.send(());
-                }
-            }
-        }));
     }
 }
 
@@ -70,32 +94,20 @@ impl Actor for Parking {
 }
 
 impl StreamHandler<Job> for Parking {
-    fn handle(&mut self, job: Job, ctx: &mut Context<Self>) {
-        self.begin(job, ctx);
+    fn handle(&mut self, job: Job, _: &mut Context<Self>) {
+        if let Job::Barrier(reached) = job {
+            self.under_way.waiting.borrow_mut().push(reached);
+            return self.under_way.answer();
+        }
+        let (bus, ticket) = (Arc::clone(&self.bus), Ticket::new(&self.under_way));
+        actix_rt::spawn(async move {
+            perform(bus, job).await;
+            drop(ticket);
+        });
     }
 
     // Its actor lives as long as the process, also when nobody is left to send.
     fn finished(&mut self, _: &mut Context<Self>) {}
-}
-
-/// Ends when nothing is being stored.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub struct Drain;
-
-impl Handler<Drain> for Parking {
-    type Result = ResponseFuture<()>;
-
-    fn handle(&mut self, Drain: Drain, _: &mut Context<Self>) -> Self::Result {
-        if self.outstanding == 0 {
-            return Box::pin(futures_util::future::ready(()));
-        }
-        let (sender, receiver) = oneshot::channel();
-        self.drained.push(sender);
-        Box::pin(async move {
-            let _ = receiver.await;
-        })
-    }
 }
 
 async fn perform(bus: Arc<dyn Bus>, job: Job) {
@@ -108,6 +120,8 @@ async fn perform(bus: Arc<dyn Bus>, job: Job) {
         }
         Job::Settle(route, next) => keep(&*bus, route, next).await,
         Job::Abandoned(mut route) => {
+            // Were it storing itself that drops routes, this would be a hot loop.
+            tokio::time::sleep(FIRST_PAUSE).await;
             "abandoned".clone_into(&mut route.progress.reason);
             keep(&*bus, route, Next::Park).await;
         }
@@ -117,6 +131,7 @@ async fn perform(bus: Arc<dyn Bus>, job: Job) {
                 debt.pay();
             }
         }
+        Job::Barrier(reached) => drop(reached),
     }
 }
 

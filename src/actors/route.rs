@@ -91,7 +91,7 @@ pub struct Work {
     pub configuration: Name,
     /// The endpoint's counters.
     pub shown: Arc<Shown>,
-    /// Some route of the same message has been attempted or settled.
+    /// Some route of the same message has been attempted, settled or handed to parking.
     pub touched: Arc<AtomicBool>,
 }
 
@@ -122,13 +122,14 @@ impl Route {
         Self { work, progress, joined: Vec::new(), debt: Some(debt), rescue }
     }
 
-    /// Its message comes again by itself.
+    /// Its message comes again by itself, and so does every repeat that joined it: nobody waits
+    /// for a settlement. A repeat comes with a newer subscription than the message that it joined.
     #[must_use]
     pub fn is_stale(&self) -> bool {
-        self.debt.as_ref().is_none_or(Debt::is_stale)
+        self.debt.as_ref().is_none_or(Debt::is_stale) && self.joined.iter().all(Self::is_stale)
     }
 
-    /// Marks the message as one of which some route was attempted.
+    /// Marks the message as one of which some route was attempted, or is being parked.
     pub fn touch(&self) {
         self.work.touched.store(true, Ordering::Relaxed);
     }
@@ -194,7 +195,12 @@ impl Drop for Route {
         if self.debt.is_none() {
             return;
         }
-        let Some(rescue) = self.rescue.clone() else { return self.forget() };
+        let Some(rescue) = self.rescue.clone() else {
+            // What joined it goes its own way.
+            drop(std::mem::take(&mut self.joined));
+            return self.forget();
+        };
+        self.touch();
         let again = Self {
             work: Arc::clone(&self.work),
             progress: self.progress.clone(),

@@ -17,7 +17,6 @@ use super::parking::Job;
 use super::route::{Creditor, Debt, Note, Route, Work};
 use crate::bus::Delivery;
 use crate::domain::delivery::Message as BusMessage;
-use crate::domain::event::Event;
 use crate::domain::names::Name;
 use crate::logic::intake::{self, IntakeSettings};
 use crate::logic::parcel;
@@ -84,11 +83,9 @@ impl Handler<Incoming> for Router {
         let Delivery { generation, tag, message } = delivery;
         let message = Arc::new(message);
         let received_at = world::now();
-        // A panic in intake must not stop the bridge: such a message is rejected and told about.
-        let read = std::panic::catch_unwind(AssertUnwindSafe(|| {
-            intake::intake(&message, &self.intake, received_at).map_err(|no| no.to_string())
-        }))
-        .unwrap_or_else(|_| Err("reading it took lockgate's intake down".into()));
+        // A panic over a message must not stop the bridge: it is rejected and told about.
+        let read = std::panic::catch_unwind(AssertUnwindSafe(|| self.read(&message, received_at)))
+            .unwrap_or_else(|_| Err("reading it took lockgate's intake down".into()));
         let debt = || Debt { generation, tag, creditor: creditor.clone() };
         let announce = |routes| creditor.notes.send(Note::Routed { generation, tag, routes });
         match read {
@@ -99,8 +96,9 @@ impl Handler<Incoming> for Router {
                 meter::rejected();
                 let _ = self.jobs.send(Job::Reject(Box::new((*message).clone()), reason, debt()));
             }
-            Ok(event) => {
-                let routes = self.routes(&Arc::new(event), &message, received_at, debt);
+            Ok(found) => {
+                let routes: Vec<Route> =
+                    found.into_iter().map(|work| self.route(work, received_at, debt())).collect();
                 let _ = announce(u32::try_from(routes.len()).unwrap_or(u32::MAX));
                 if routes.is_empty() {
                     self.board.source.unwanted.add(1);
@@ -115,35 +113,35 @@ impl Handler<Incoming> for Router {
 }
 
 impl Router {
-    fn routes(
+    /// What the message is and who gets it; in words, why it is no event.
+    fn read(
         &self,
-        event: &Arc<Event>,
         message: &Arc<BusMessage>,
         received_at: jiff::Timestamp,
-        debt: impl Fn() -> Debt,
-    ) -> Vec<Route> {
+    ) -> Result<Vec<Work>, String> {
+        let read = intake::intake(message, &self.intake, received_at);
+        let event = Arc::new(read.map_err(|no| no.to_string())?);
         let touched = Arc::new(AtomicBool::new(false));
         let identity = parcel::identity(&event.id, message);
-        let found = self.routing.routes(event);
-        found
-            .into_iter()
-            .filter_map(|found| {
-                let shown = self.board.endpoints.get(found.endpoint)?;
-                let work = Work {
-                    event: Arc::clone(event),
-                    message: Arc::clone(message),
-                    identity,
-                    endpoint: found.endpoint.clone(),
-                    configuration: found.configuration.name.clone(),
-                    shown: Arc::clone(shown),
-                    touched: Arc::clone(&touched),
-                };
-                shown.counters.routed.add(1);
-                meter::routed(found.endpoint.as_str());
-                let progress = Progress::new(received_at);
-                Some(Route::new(Arc::new(work), progress, debt(), Some(self.jobs.clone())))
+        let found = self.routing.routes(&event).into_iter().filter_map(|found| {
+            let shown = self.board.endpoints.get(found.endpoint)?;
+            Some(Work {
+                event: Arc::clone(&event),
+                message: Arc::clone(message),
+                identity,
+                endpoint: found.endpoint.clone(),
+                configuration: found.configuration.name.clone(),
+                shown: Arc::clone(shown),
+                touched: Arc::clone(&touched),
             })
-            .collect()
+        });
+        Ok(found.collect())
+    }
+
+    fn route(&self, work: Work, received_at: jiff::Timestamp, debt: Debt) -> Route {
+        work.shown.counters.routed.add(1);
+        meter::routed(work.endpoint.as_str());
+        Route::new(Arc::new(work), Progress::new(received_at), debt, Some(self.jobs.clone()))
     }
 
     fn hand_over(&self, route: Route) {
@@ -157,6 +155,7 @@ impl Router {
             },
         };
         if let Some(route) = refused {
+            route.touch();
             let _ = self.jobs.send(Job::Park(route, "endpoint_restarting"));
         }
     }

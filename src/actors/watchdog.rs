@@ -11,7 +11,7 @@ use actix::prelude::*;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-use super::endpoint::{Drain, Endpoint, Hello, Plan, Quiesce};
+use super::endpoint::{Drain, Endpoint, Hello, LONGEST_DRAIN, Plan, Quiesce};
 use super::router::{Router, Started};
 use crate::domain::names::Name;
 
@@ -21,6 +21,8 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// An actor that lived this long is rebuilt after the shortest pause again.
 const CALM: Duration = Duration::from_secs(60);
+/// How long an endpoint actor's thread may take to answer at the end.
+const ANSWER: Duration = Duration::from_secs(5);
 
 /// An endpoint under watch.
 pub struct Watched {
@@ -157,10 +159,12 @@ impl Handler<DrainAll> for Watchdog {
         let addresses: Vec<_> =
             self.entries.values().filter_map(|entry| entry.address.clone()).collect();
         Box::pin(async move {
-            // An actor that is gone has nothing to end.
-            let quiesced = addresses.iter().map(|address| address.send(Quiesce));
+            // An actor that is gone has nothing to end; one that does not answer ends with its thread.
+            let quiesced = addresses.iter().map(|address| address.send(Quiesce).timeout(ANSWER));
             futures_util::future::join_all(quiesced).await;
-            let drained = addresses.iter().map(|address| address.send(Drain { grace }));
+            let bound = grace + LONGEST_DRAIN + ANSWER;
+            let drained =
+                addresses.iter().map(|address| address.send(Drain { grace }).timeout(bound));
             futures_util::future::join_all(drained).await;
         })
     }

@@ -160,9 +160,13 @@ impl Breaker {
     /// Takes the verdict of an attempt that began in `epoch`.
     pub fn judge(&mut self, epoch: u64, verdict: Verdict, now: Duration) {
         self.state(now);
-        if let Verdict::Failed { retry_after: Some(wait), .. } = verdict
+        if let Verdict::Failed { retry_after: Some(wait), class } = verdict
             && !wait.is_zero()
         {
+            if class == Class::Misconfigured && epoch == self.epoch {
+                // The peer's wish may lengthen what is due anyway, never shorten it.
+                self.misconfigured(now);
+            }
             self.wait_for(now + wait);
             return;
         }

@@ -114,6 +114,14 @@ impl Ledger {
         acks
     }
 
+    /// The acknowledgements for everything that is settled, whoever is unsettled before it: for
+    /// the end of a subscription, where nothing is gained by holding back.
+    pub fn last_acks(&mut self) -> Vec<Ack> {
+        let mut acks: Vec<Ack> = self.take_run(self.lowest_since).into_iter().collect();
+        self.take_singles(&mut acks);
+        acks
+    }
+
     /// From when on [`Ledger::acks`] has something to say, if nothing else happens.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Duration> {
@@ -249,6 +257,17 @@ mod tests {
         assert_eq!(ledger.next_deadline(), Some(ms(90)));
         assert_eq!(ledger.acks(ms(89)), []);
         assert_eq!(ledger.acks(ms(90)), [single(3)]);
+    }
+
+    #[test]
+    fn at_the_end_nothing_settled_is_held_back() {
+        let mut ledger = ledger(5);
+        settle(&mut ledger, [1, 3, 5]);
+        assert_eq!(ledger.last_acks(), [single(1), single(3), single(5)]);
+        assert_eq!(ledger.outstanding(), 2);
+        assert_eq!(ledger.last_acks(), []);
+        settle(&mut ledger, [2]);
+        assert_eq!(ledger.last_acks(), [single(2)]);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::super::parking::Job;
 use super::super::route::Route;
-use super::Endpoint;
+use super::{Endpoint, Waiting};
 use crate::domain::delivery::{Failure, Outcome, Outgoing, Settlement};
 use crate::logic::breaker::Verdict;
 use crate::logic::settle::{self, Next, PANICKED};
@@ -27,30 +27,29 @@ struct Attempt {
 }
 
 impl Endpoint {
-    /// Begins an attempt, unless the rate limit says later or the event cannot be rendered.
+    /// Begins an attempt; one that cannot be rendered has ended when this returns.
     pub(super) fn begin(&mut self, route: Route, ctx: &mut Context<Self>) {
-        if let Some(route) = self.within_limit(route, ctx) {
-            let attempt = Attempt { epoch: self.breaker.epoch(), began: Instant::now(), route };
-            attempt.route.touch();
-            let identity = attempt.route.work.identity;
-            self.in_flight.entry(identity).or_default();
-            self.attempts += 1;
-            let outgoing = match self.render(&attempt.route) {
-                Ok(outgoing) => Rc::new(outgoing),
-                Err(failure) => return self.ended(attempt, &Outcome::Failed(failure), ctx),
-            };
-            let publisher = match self.publisher() {
-                Ok(publisher) => publisher,
-                Err(failure) => return self.ended(attempt, &Outcome::Failed(failure), ctx),
-            };
-            let publishing = AssertUnwindSafe(async move { publisher.publish(outgoing).await });
-            let publishing = publishing.catch_unwind().into_actor(self);
-            ctx.spawn(publishing.map(move |done, endpoint, ctx| {
-                let outcome = done.unwrap_or_else(|_| endpoint.panicked());
-                endpoint.ended(attempt, &outcome, ctx);
-                endpoint.pump(ctx);
-            }));
-        }
+        let attempt = Attempt { epoch: self.breaker.epoch(), began: Instant::now(), route };
+        attempt.route.touch();
+        self.in_flight.entry(attempt.route.work.identity).or_default();
+        self.attempts += 1;
+        // The net is here too: an event that takes rendering down must not take the endpoint down.
+        let prepare = AssertUnwindSafe(|| Ok((self.render(&attempt.route)?, self.publisher()?)));
+        let (outgoing, publisher) = match std::panic::catch_unwind(prepare) {
+            Ok(Ok((outgoing, publisher))) => (Rc::new(outgoing), publisher),
+            Ok(Err(failure)) => return self.ended(attempt, &Outcome::Failed(failure), ctx),
+            Err(_) => {
+                let outcome = self.panicked();
+                return self.ended(attempt, &outcome, ctx);
+            }
+        };
+        let publishing = AssertUnwindSafe(async move { publisher.publish(outgoing).await });
+        let publishing = publishing.catch_unwind().into_actor(self);
+        ctx.spawn(publishing.map(move |done, endpoint, ctx| {
+            let outcome = done.unwrap_or_else(|_| endpoint.panicked());
+            endpoint.ended(attempt, &outcome, ctx);
+            endpoint.pump(ctx);
+        }));
     }
 
     fn render(&self, route: &Route) -> Result<Outgoing, Failure> {
@@ -83,13 +82,16 @@ impl Endpoint {
         Outcome::Failed(Failure::transient(PANICKED, "the attempt panicked: a fault of lockgate"))
     }
 
-    /// The route again if it may go now; else it waits at the head of its queue.
-    fn within_limit(&mut self, route: Route, ctx: &mut Context<Self>) -> Option<Route> {
+    /// The route if it may go now; else it waits on at the head of its queue.
+    pub(super) fn within_limit(
+        &mut self,
+        waiting: Waiting,
+        ctx: &mut Context<Self>,
+    ) -> Option<Route> {
         use governor::clock::Clock as _;
-        let Some(limiter) = &self.limiter else { return Some(route) };
-        let Err(not_until) = limiter.check() else { return Some(route) };
+        let Some(limiter) = &self.limiter else { return Some(waiting.route) };
+        let Err(not_until) = limiter.check() else { return Some(waiting.route) };
         let wait = not_until.wait_time_from(governor::clock::DefaultClock::default().now());
-        let waiting = super::Waiting { route, since: Instant::now() };
         let queue = if self.express_turn { &mut self.resumed } else { &mut self.express };
         queue.push_front(waiting);
         self.limited = true;

@@ -18,7 +18,7 @@ use super::super::route::Route;
 use super::Endpoint;
 
 /// Bounds the wait for the parked lane's last acknowledgements, after the grace.
-const LAST_ACKS: Duration = Duration::from_secs(10);
+pub const LONGEST_DRAIN: Duration = Duration::from_secs(10);
 
 /// Begins no attempt any more.
 #[derive(Message)]
@@ -72,7 +72,7 @@ impl Handler<Drain> for Endpoint {
                 ctx.stop();
             }
         });
-        ctx.run_later(grace + LAST_ACKS, |_, ctx| ctx.stop());
+        ctx.run_later(grace + LONGEST_DRAIN, |_, ctx| ctx.stop());
         self.drained(ctx);
         let publisher = self.publisher.clone();
         async move {

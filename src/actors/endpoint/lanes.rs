@@ -49,11 +49,18 @@ impl Endpoint {
         }
     }
 
+    /// Nothing that came from the parked queue waits, and another attempt could begin.
+    pub(super) fn has_room(&mut self) -> bool {
+        let now = self.now();
+        let through = !self.parked.is_ending() || self.parked.is_clear();
+        through && self.resumed.is_empty() && self.attempts < self.breaker.window(now)
+    }
+
     pub(super) fn back_to_express(&mut self, ready: Option<u32>) {
         let closed = self.state() == State::Closed;
-        let held = self.parked.held();
+        let room = self.has_room();
         let lane_was = self.lane;
-        if lane::may_return(closed, self.plan.endpoint.enabled, ready, held) {
+        if lane::may_return(closed, self.plan.endpoint.enabled, ready, room) {
             self.lane = Lane::Express;
         }
         if lane_was != self.lane {

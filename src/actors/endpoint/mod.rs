@@ -8,6 +8,7 @@ mod attempt;
 mod drain;
 mod lanes;
 mod parked;
+mod resume;
 mod shown;
 
 use std::collections::{HashMap, VecDeque};
@@ -21,7 +22,7 @@ use lru::LruCache;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::Instant;
 
-pub use drain::{Drain, Quiesce};
+pub use drain::{Drain, LONGEST_DRAIN, Quiesce};
 
 use self::parked::ParkedLane;
 use super::board::{Board, Shown};
@@ -163,8 +164,10 @@ impl Endpoint {
             self.lane = Lane::Parked;
         }
         while self.may_begin() {
-            let Some(route) = self.next_route() else { break };
-            self.begin(route, ctx);
+            let Some(waiting) = self.next_route() else { break };
+            if let Some(route) = self.within_limit(waiting, ctx) {
+                self.begin(route, ctx);
+            }
         }
         if self.lane == Lane::Parked {
             self.park_express();
@@ -181,7 +184,7 @@ impl Endpoint {
 
     /// The next route to attempt: express and parked ones in turn. On the parked lane express ones
     /// go only to probe a half-open endpoint that has nothing parked at hand.
-    fn next_route(&mut self) -> Option<Route> {
+    fn next_route(&mut self) -> Option<Waiting> {
         let probing = self.state() == State::HalfOpen;
         loop {
             let express_counts = self.lane == Lane::Express || probing;
@@ -195,12 +198,13 @@ impl Endpoint {
                 continue;
             }
             self.express_turn = !express;
-            return Some(waiting.route);
+            return Some(waiting);
         }
     }
 
     fn park_express(&mut self) {
         for waiting in self.express.drain(..) {
+            waiting.route.touch();
             let _ = self.plan.jobs.send(Job::Park(waiting.route, "endpoint_behind"));
         }
     }
@@ -211,6 +215,7 @@ impl Endpoint {
             return Some(route);
         }
         if let Some(joined) = self.in_flight.get_mut(&route.work.identity) {
+            route.touch();
             joined.push(route);
             return None;
         }

@@ -3,10 +3,10 @@
 //! Owns its subscription and ledger: consumed while the breaker is closed, with a prefetch of one
 //! while it is half-open, left alone while it is open or the endpoint is switched off. What was not
 //! attempted when that changes goes back by a confirmed publish, never by closing the channel, which
-//! would count as a delivery. Refuses to attempt: [`super::attempt`] does.
+//! would count as a delivery. Refuses to attempt: [`super::attempt`] does. Read [`super::resume`] next.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use actix::prelude::*;
@@ -17,13 +17,12 @@ use tokio::time::Instant;
 use super::super::Arrival;
 use super::super::acks::Acks;
 use super::super::parking::Job;
-use super::super::route::{Creditor, Debt, Note, Route, Work};
+use super::super::route::{Creditor, Debt, Note};
 use super::{Endpoint, Waiting};
 use crate::bus::{BusError, Delivery, Queue, Subscription};
 use crate::logic::breaker::State;
-use crate::logic::settle::{Next, Progress};
-use crate::logic::{intake, parcel};
-use crate::{meter, world};
+use crate::logic::settle::Next;
+use crate::world;
 
 /// How often the depth of the queue is asked for at most.
 const DEPTH_EVERY: Duration = Duration::from_secs(1);
@@ -31,6 +30,8 @@ const DEPTH_EVERY: Duration = Duration::from_secs(1);
 const LONGEST_HELD: Duration = Duration::from_secs(300);
 /// The pause before consuming anew after a loss; doubles.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
+/// A consumer that did not last this long counts as a failed try.
+const STEADY: Duration = Duration::from_secs(5);
 /// The longest pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
@@ -40,6 +41,8 @@ pub(super) struct ParkedLane {
     notes: Option<mpsc::UnboundedReceiver<Note>>,
     live: Option<Live>,
     opening: bool,
+    /// Consumers that have ended and whose last acknowledgements are on their way.
+    finishing: usize,
     not_before: Option<Instant>,
     pause: Duration,
     asked: Option<Instant>,
@@ -47,6 +50,7 @@ pub(super) struct ParkedLane {
 
 struct Live {
     acks: Acks,
+    arriving: SpawnHandle,
     prefetch: u16,
     /// Cancelled: it ends when the last delivery has come and nothing is unacknowledged.
     ending: bool,
@@ -65,6 +69,7 @@ impl ParkedLane {
             notes: Some(receiver),
             live: None,
             opening: false,
+            finishing: 0,
             not_before: None,
             pause: FIRST_PAUSE,
             asked: None,
@@ -82,9 +87,14 @@ impl ParkedLane {
         self.held() == 0
     }
 
+    /// Its consumer is being cancelled.
+    pub(super) fn is_ending(&self) -> bool {
+        self.live.as_ref().is_some_and(|live| live.ending)
+    }
+
     /// Its consumer is gone, and nothing is owed.
     pub(super) fn is_closed(&self) -> bool {
-        self.live.is_none() && !self.opening
+        self.live.is_none() && !self.opening && self.finishing == 0
     }
 
     fn flush(&mut self) {
@@ -93,9 +103,16 @@ impl ParkedLane {
         }
     }
 
-    fn end(&mut self) -> Option<Acks> {
+    fn end(&mut self) -> Option<Live> {
         self.creditor.current.store(0, Ordering::Release);
-        self.live.take().map(|live| live.acks)
+        self.live.take()
+    }
+}
+
+impl Drop for ParkedLane {
+    fn drop(&mut self) {
+        // Its consumer ends with it, and what was unacknowledged comes again.
+        self.creditor.current.store(0, Ordering::Release);
     }
 }
 
@@ -111,6 +128,7 @@ impl Endpoint {
         self.parked.flush();
         let wanted = self.wanted_prefetch();
         match &self.parked.live {
+            Some(live) if live.acks.is_lost() => self.lose_parked("acknowledging failed", ctx),
             Some(live) if live.ending => {
                 if live.ended && self.parked.is_clear() {
                     self.close_parked(ctx);
@@ -160,6 +178,7 @@ impl Endpoint {
                 Ok(subscription) => endpoint.parked_opened(subscription, prefetch, ctx),
                 Err(error) => endpoint.parked_failed(&error),
             }
+            endpoint.drained(ctx);
         }));
     }
 
@@ -170,13 +189,14 @@ impl Endpoint {
         ctx: &mut Context<Self>,
     ) {
         let Subscription { generation, deliveries, control } = subscription;
-        self.parked.pause = FIRST_PAUSE;
         self.parked.not_before = None;
         self.parked.creditor.current.store(generation, Ordering::Release);
         let acks = Acks::start(generation, control);
-        self.parked.live =
-            Some(Live { acks, prefetch, ending: false, ended: false, received: 0, covered: 0 });
-        ctx.add_stream(super::super::arrivals(generation, deliveries));
+        let arriving = ctx.add_stream(super::super::arrivals(generation, deliveries));
+        let (received, covered) = (0, 0);
+        let fresh =
+            Live { acks, arriving, prefetch, ending: false, ended: false, received, covered };
+        self.parked.live = Some(fresh);
         self.look_after_parked_lane(ctx);
     }
 
@@ -194,8 +214,15 @@ impl Endpoint {
     pub(super) fn leave_parked(&mut self, ctx: &mut Context<Self>) {
         let Some(live) = &mut self.parked.live else { return };
         live.ending = true;
+        let generation = live.acks.generation;
         let cancelling = live.acks.control().cancel();
-        ctx.spawn(cancelling.into_actor(self).map(|_, endpoint, ctx| {
+        ctx.spawn(cancelling.into_actor(self).map(move |cancelled, endpoint, ctx| {
+            let live = endpoint.parked.live.as_ref();
+            let same = live.is_some_and(|live| live.acks.generation == generation);
+            if let (Err(error), true) = (cancelled, same) {
+                // A consumer that cannot be cancelled would deliver again what is sent back.
+                endpoint.lose_parked(&error.to_string(), ctx);
+            }
             endpoint.look_after_parked_lane(ctx);
             endpoint.drained(ctx);
         }));
@@ -205,10 +232,25 @@ impl Endpoint {
     }
 
     fn close_parked(&mut self, ctx: &mut Context<Self>) {
-        if let Some(acks) = self.parked.end() {
-            ctx.spawn(acks.finish().into_actor(self));
+        let Some(live) = self.parked.end() else { return };
+        self.parked.finishing += 1;
+        ctx.spawn(live.acks.finish().into_actor(self).map(|(), endpoint, ctx| {
+            endpoint.parked.finishing -= 1;
+            endpoint.drained(ctx);
+        }));
+    }
+
+    /// The consumer is gone, or must go: what was unacknowledged comes again.
+    fn lose_parked(&mut self, why: &str, ctx: &mut Context<Self>) {
+        let Some(live) = self.parked.end() else { return };
+        ctx.cancel_future(live.arriving);
+        for waiting in self.resumed.drain(..) {
+            waiting.route.release();
         }
-        self.drained(ctx);
+        if live.acks.age() >= STEADY {
+            self.parked.pause = FIRST_PAUSE;
+        }
+        self.parked_failed(&BusError::Lost(why.into()));
     }
 
     fn parked_arrived(&mut self, delivery: Delivery, ctx: &mut Context<Self>) {
@@ -232,65 +274,10 @@ impl Endpoint {
         }
     }
 
-    /// The route in a parked message, and whether a configuration still wants it. What is no event
-    /// any more goes to the rejected queue.
-    fn resume(
-        &self,
-        parcel: crate::domain::delivery::Message,
-        debt: Debt,
-    ) -> Option<(Route, bool)> {
-        let redelivered = parcel.redelivered;
-        let unpacked = parcel::unpack(&parcel);
-        let (message, record) = match unpacked {
-            Some((message, record)) => (message, Some(record)),
-            None => (parcel, None),
-        };
-        let received_at = record.as_ref().map_or_else(world::now, |record| record.received_at);
-        let mut event = match intake::intake(&message, &self.plan.intake, received_at) {
-            Ok(event) => event,
-            Err(reason) => {
-                let job = Job::Reject(Box::new(message), reason.to_string(), debt);
-                let _ = self.plan.jobs.send(job);
-                return None;
-            }
-        };
-        let mut progress = Progress::new(received_at);
-        if let Some(record) = &record {
-            event.id.clone_from(&record.event_id);
-            progress.attempts = record.attempts;
-            progress.panics = record.panics;
-            progress.first_attempt_at = record.first_attempt_at;
-            progress.last_attempt_at = record.last_attempt_at;
-            progress.reason.clone_from(&record.reason);
-            progress.last_error.clone_from(&record.last_error);
-        }
-        let name = self.name().clone();
-        let parked_by = record.as_ref().map(|record| record.configuration.as_str());
-        let found = self.plan.routing.resume(&event, &name, parked_by);
-        let configuration = found.map_or_else(|| name.clone(), |found| found.name.clone());
-        let wanted = found.is_some();
-        if !wanted {
-            "no_longer_configured".clone_into(&mut progress.reason);
-            "no event configuration sends it here any more".clone_into(&mut progress.last_error);
-        }
-        self.plan.shown.counters.resumed.add(1);
-        meter::resumed(name.as_str());
-        let work = Work {
-            identity: parcel::identity(&event.id, &message),
-            event: Arc::new(event),
-            message: Arc::new(crate::domain::delivery::Message { redelivered, ..message }),
-            endpoint: name,
-            configuration,
-            shown: Arc::clone(&self.plan.shown),
-            touched: Arc::new(AtomicBool::new(true)),
-        };
-        Some((Route::new(Arc::new(work), progress, debt, None), wanted))
-    }
-
     /// Asks how many messages are ready, at most once a second.
     pub(super) fn ask_depth(&mut self, ctx: &mut Context<Self>) {
         let recently = self.parked.asked.is_some_and(|at| at.elapsed() < DEPTH_EVERY);
-        if recently || !self.parked.is_clear() {
+        if recently || !self.has_room() {
             return;
         }
         self.parked.asked = Some(Instant::now());
@@ -311,11 +298,7 @@ impl StreamHandler<Arrival> for Endpoint {
         match arrival.delivery {
             Some(delivery) => self.parked_arrived(delivery, ctx),
             None if live.ending => live.ended = true,
-            None => {
-                // Lost: what was unacknowledged comes again.
-                drop(self.parked.end());
-                self.parked_failed(&BusError::Lost("the consumer ended".into()));
-            }
+            None => self.lose_parked("the consumer ended", ctx),
         }
         self.look_after_parked_lane(ctx);
         self.drained(ctx);

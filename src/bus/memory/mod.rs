@@ -159,9 +159,12 @@ impl MemoryBus {
                 state.push(Queue::Source, Message { exchange, routing_key, ..message })
             }
             Target::Wait(name, delay) => {
-                let full = state.delayed.len() >= state.capacity;
-                state.delayed.push((Instant::now() + delay, name, message));
-                if full { Err(BusError::Refused("the queue is full".into())) } else { Ok(()) }
+                if state.delayed.len() >= state.capacity {
+                    Err(BusError::Refused("the queue is full".into()))
+                } else {
+                    state.delayed.push((Instant::now() + delay, name, message));
+                    Ok(())
+                }
             }
         };
         drop(state);

@@ -1,0 +1,18 @@
+//! The whole bridge on the memory bus, with real HTTP partners inside the process.
+//!
+//! Each test ends with [`stage::Stage::done`]: every counter reconciles. Read [`stage`] first.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "this crate is tests from end to end"
+)]
+
+mod failures;
+mod flow;
+mod losses;
+mod partner;
+mod stage;
+mod stops;
+mod unreliable;

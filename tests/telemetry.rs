@@ -62,7 +62,8 @@ fn everybody_speaks() {
     tracing::trace!(target: "lockgatekeeper", "frame of a namesake");
     tracing::debug_span!(target: "awc", "call", header = "frame of a span")
         .in_scope(|| tracing::info!(target: "awc", "info of awc"));
-    tracing::warn!(target: "lapin::io_loop", "warning of lapin");
+    tracing::warn!(target: "rumqttc::io", "warning of rumqttc");
+    tracing::error!(target: "lapin::io_loop", "frame in an error of lapin");
 }
 
 #[test]
@@ -72,7 +73,7 @@ fn trace_for_everything_shows_no_frames_of_libraries() {
         "lapin=trace,rumqttc=trace,hyper=trace,lockgate=trace,awc=trace,lockgatekeeper=trace",
     ] {
         let text = logged(LogFormat::Text, Some(directives), everybody_speaks);
-        for wanted in ["own trace", "own debug", "own info", "info of awc", "warning of lapin"] {
+        for wanted in ["own trace", "own debug", "own info", "info of awc", "warning of rumqttc"] {
             assert!(text.contains(wanted), "{directives}: no {wanted:?} in\n{text}");
         }
         assert!(!text.contains("frame"), "{directives}:\n{text}");
@@ -83,7 +84,7 @@ fn trace_for_everything_shows_no_frames_of_libraries() {
 fn without_directives_the_level_is_info() {
     for directives in [None, Some(""), Some("  ")] {
         let text = logged(LogFormat::Text, directives, everybody_speaks);
-        assert!(text.contains("own info") && text.contains("warning of lapin"), "{text}");
+        assert!(text.contains("own info") && text.contains("warning of rumqttc"), "{text}");
         assert!(!text.contains("own debug") && !text.contains("own trace"), "{text}");
     }
 }
@@ -91,7 +92,7 @@ fn without_directives_the_level_is_info() {
 #[test]
 fn directives_can_also_silence() {
     let text = logged(LogFormat::Text, Some("warn,lockgate::actors=trace"), everybody_speaks);
-    assert!(text.contains("own trace") && text.contains("warning of lapin"), "{text}");
+    assert!(text.contains("own trace") && text.contains("warning of rumqttc"), "{text}");
     assert!(!text.contains("own info") && !text.contains("info of awc"), "{text}");
 }
 

@@ -247,8 +247,8 @@ fn an_event_that_closes_the_channel_takes_no_other_down_with_it_for_good() {
 
 #[test]
 fn an_event_too_large_for_the_partner_is_permanent() {
-    on_system(async {
-        let node = rough_node();
+    let node = rough_node();
+    on_system(async move {
         let place = node.place();
         let _client = partner(&place).await;
         node.eval("application:set_env(rabbit, max_message_size, 1000).");

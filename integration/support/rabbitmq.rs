@@ -289,7 +289,7 @@ fn wait_until(what: &str, within: Duration, condition: impl Fn() -> bool, log: &
 
 /// A plain client, to do what the platform, a partner or an operator would.
 pub struct Client {
-    connection: Connection,
+    _connection: Connection,
     channel: Channel,
 }
 
@@ -303,7 +303,7 @@ impl Client {
             .await;
         let channel = connection.create_channel().await.unwrap();
         channel.confirm_select(ConfirmSelectOptions::default()).await.unwrap();
-        Self { connection, channel }
+        Self { _connection: connection, channel }
     }
 
     /// Declares a durable queue; `quorum` or classic.
@@ -349,13 +349,6 @@ impl Client {
         );
     }
 
-    /// Publishes numbered messages (`"0"`, `"1"`, …) to a queue.
-    pub async fn fill(&self, queue: &str, count: usize) {
-        for number in 0..count {
-            self.publish("", queue, Properties::default(), number.to_string().as_bytes()).await;
-        }
-    }
-
     /// How many messages are ready in a queue.
     pub async fn depth(&self, queue: &str) -> u32 {
         let options = QueueDeclareOptions { passive: true, ..Default::default() };
@@ -396,21 +389,8 @@ impl Client {
         taken.into_inner()
     }
 
-    /// Removes what is ready in a queue.
-    pub async fn purge(&self, queue: &str) {
-        self.channel
-            .queue_purge(queue.into(), lapin::options::QueuePurgeOptions::default())
-            .await
-            .unwrap();
-    }
-
     /// Deletes a queue.
     pub async fn delete(&self, queue: &str) {
         self.channel.queue_delete(queue.into(), QueueDeleteOptions::default()).await.unwrap();
-    }
-
-    /// Says goodbye.
-    pub async fn close(self) {
-        let _ = self.connection.close(200, "OK".into()).await;
     }
 }

@@ -246,50 +246,6 @@ fn an_event_that_closes_the_channel_takes_no_other_down_with_it_for_good() {
 }
 
 #[test]
-#[allow(clippy::await_holding_lock, reason = "the node is this test's alone until its end")]
-fn an_event_too_large_for_the_partner_is_permanent() {
-    on_system(async {
-        let node = rough_node();
-        let place = node.place();
-        let _client = partner(&place).await;
-        node.eval("application:set_env(rabbit, max_message_size, 1000).");
-        for session in SESSIONS {
-            let publisher = connect(json!({ "url": place.url, "session": session }));
-            let large = outgoing(&place.prefix, "step_execution", &"x".repeat(2_000));
-            fails(&publisher, large, Class::Permanent, "too_large").await;
-            publisher.close().await;
-        }
-        node.eval("application:set_env(rabbit, max_message_size, 134217728).");
-    });
-}
-
-#[test]
-fn a_partner_that_was_killed_is_published_to_again_when_it_is_back() {
-    let node = rough_node();
-    on_system(async move {
-        let place = node.place();
-        let client = partner(&place).await;
-        let table = json!({ "url": place.url, "session": "persistent", "timeout": "5s" });
-        let publisher = connect(table);
-        let event = || outgoing(&place.prefix, "step_execution", "{}");
-        delivers(&publisher, event()).await;
-        drop(client);
-        node.kill();
-        let failure = failed(publisher.clone().publish(event()).await);
-        assert_eq!(failure.class, Class::Transient, "{failure:?}");
-        node.restart();
-        eventually("a delivery", Duration::from_secs(60), async || {
-            let outcome = publisher.clone().publish(event()).await;
-            (outcome == Outcome::delivered()).then_some(())
-        })
-        .await;
-        let client = Client::connect(&place.url).await;
-        assert!(client.take(&place.prefix, 2).await.len() >= 2);
-        publisher.close().await;
-    });
-}
-
-#[test]
 fn a_partner_that_takes_nothing_now_is_transient_in_time() {
     let node = rough_node();
     on_system(async move {

@@ -509,21 +509,6 @@ fn a_switch_of_protocols_is_no_answer_in_either_mode() {
 }
 
 #[test]
-fn an_endpoint_that_comes_back_is_delivered_to_again() {
-    on_system(async {
-        let server = HttpServer::start();
-        let (port, url) = (server.port(), server.url("/"));
-        let publisher = rest(json!({ "url": url }));
-        assert_eq!(publish(&publisher).await, delivered(200));
-        drop(server);
-        assert_eq!(failure(publish(&publisher).await).class, Class::Transient);
-        let server = HttpServer::start_on(port);
-        assert_eq!(publish(&publisher).await, delivered(200));
-        assert_eq!(server.received().len(), 1);
-    });
-}
-
-#[test]
 fn connections_are_used_again_and_32_requests_go_at_once() {
     on_system(async {
         let server = HttpServer::start();

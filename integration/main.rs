@@ -17,3 +17,4 @@ mod main_job;
 mod mqtt;
 mod node;
 mod support;
+mod transport_contract;

@@ -9,8 +9,9 @@
 
 use std::time::Duration;
 
+use lockgate::config::Config;
 use lockgate::demo::receivers::{Receivers, is_down};
-use lockgate::demo::{Peers, SECRET, broker::Broker};
+use lockgate::demo::{Peers, SECRET, broker::Broker, configuration};
 use ring::hmac;
 use rumqttc::{AsyncClient, Event, Incoming, MqttOptions, QoS};
 
@@ -111,6 +112,37 @@ async fn the_flaky_one_takes_events_at_first() {
     let url = format!("http://{}/flaky", receivers.address());
     assert_eq!(post(url, &[("X-Request-Id", "a".into())], "{}").await, 200);
     assert_eq!(receivers.seen()["/flaky"].taken, 1);
+}
+
+fn loaded(environment: &str) -> Config {
+    let text = configuration("mqtt://127.0.0.1:1", "http://127.0.0.1:2");
+    Config::from_toml_str("the demonstration", &text, environment).unwrap()
+}
+
+#[test]
+fn the_configuration_is_valid_and_nothing_is_to_be_said_of_it() {
+    assert_eq!(loaded("development").warnings, []);
+    // Its one secret is no secret; anywhere else a plain one is worth a warning.
+    let plain: Vec<String> = loaded("plant").warnings.into_iter().map(|w| w.path).collect();
+    assert_eq!(plain, ["endpoints.hook.webhook.secret"]);
+}
+
+#[test]
+fn the_configuration_has_five_endpoints_of_three_transports_at_the_given_urls() {
+    let config = loaded("development");
+    let found: Vec<(&str, &str, String)> = config
+        .endpoints
+        .iter()
+        .map(|(name, one)| (name.as_str(), one.transport.kind(), one.transport.target()))
+        .collect();
+    let expected = [
+        ("erp", "rest", "http://127.0.0.1:2/erp"),
+        ("flaky", "rest", "http://127.0.0.1:2/flaky"),
+        ("hook", "webhook", "http://127.0.0.1:2/hook"),
+        ("line", "mqtt", "mqtt://127.0.0.1:1"),
+        ("scada", "mqtt", "mqtt://127.0.0.1:1"),
+    ];
+    assert_eq!(found, expected.map(|(name, kind, url)| (name, kind, url.to_owned())));
 }
 
 #[actix_rt::test]

@@ -6,6 +6,7 @@ pub mod lockgate;
 pub mod mosquitto;
 pub mod process;
 pub mod rabbitmq;
+pub mod unconfirmed;
 
 use std::future::Future;
 use std::net::TcpListener;

@@ -28,6 +28,8 @@ const BIN: &str = "/usr/lib/rabbitmq/bin";
 /// Virtual hosts made when a node starts: one a test.
 const VHOSTS: usize = 80;
 const GUEST: &str = "guest:guest";
+/// The largest message in stock, in bytes.
+const MAX_MESSAGE: usize = 128 << 20;
 
 /// A RabbitMQ node with data, ports and a port mapper of its own.
 pub struct Node {
@@ -56,6 +58,7 @@ pub fn rough_node() -> MutexGuard<'static, Node> {
     let node = NODE.lock().unwrap_or_else(PoisonError::into_inner);
     node.restart();
     node.alarm(false);
+    node.refuse_larger_than(MAX_MESSAGE);
     node
 }
 
@@ -173,6 +176,11 @@ impl Node {
     pub fn alarm(&self, on: bool) {
         let mark = if on { "0.000001" } else { "0.6" };
         self.eval(&format!("vm_memory_monitor:set_vm_memory_high_watermark({mark})."));
+    }
+
+    /// Refuses larger messages on channels opened from now on, until it is restarted.
+    pub fn refuse_larger_than(&self, bytes: usize) {
+        self.eval(&format!("application:set_env(rabbit, max_message_size, {bytes})."));
     }
 
     /// Makes a user with these permissions on a virtual host: configure, write, read.

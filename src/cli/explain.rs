@@ -5,20 +5,13 @@
 
 pub mod view;
 
-use std::io::Read as _;
-
 use clap::Args;
 
-use super::{Context, Fault};
+use super::{Context, Fault, input};
 use crate::domain::delivery::{HeaderValue, Headers, Message};
 use crate::logic::intake::intake;
 use crate::logic::message_file;
 use crate::world;
-
-/// The largest file that is read, in bytes: larger than any event can be.
-const MAX_FILE: u64 = 256 * 1024 * 1024;
-/// The keys of a file that holds a whole message.
-const KEYS: [&str; 5] = ["exchange", "routing_key", "headers", "properties", "body"];
 
 /// What `explain` is told.
 #[derive(Debug, Args)]
@@ -65,12 +58,12 @@ pub fn explain(context: &mut Context<'_>, arguments: &Arguments) -> Result<(), F
 
 /// The message in the file, with what the flags say laid over it.
 fn message(arguments: &Arguments) -> Result<Message, Fault> {
-    let bytes = read(&arguments.event)?;
-    let mut message = if is_message(&bytes) {
+    let bytes = input::read("--event", &arguments.event)?;
+    let mut message = if message_file::is_message_file(&bytes) {
         message_file::parse(&bytes).map_err(|cause| {
             Fault::usage(
                 format!("{} is no message: {cause}", arguments.event),
-                format!("an object with {}, or a bare body", KEYS.join(", ")),
+                format!("an object with {}, or a bare body", message_file::KEYS.join(", ")),
             )
         })?
     } else {
@@ -91,37 +84,4 @@ fn message(arguments: &Arguments) -> Result<Message, Fault> {
     }
     message.properties = message.properties.with_headers(headers);
     Ok(message)
-}
-
-/// Whether this is a whole message, not a bare body: an object with a text `body`, and nothing in
-/// it that no message has.
-fn is_message(bytes: &[u8]) -> bool {
-    let object: Result<serde_json::Map<String, serde_json::Value>, _> =
-        serde_json::from_slice(bytes);
-    object.is_ok_and(|object| {
-        object.get("body").is_some_and(serde_json::Value::is_string)
-            && object.keys().all(|key| KEYS.contains(&key.as_str()))
-    })
-}
-
-fn read(name: &str) -> Result<Vec<u8>, Fault> {
-    let mut bytes = Vec::new();
-    let read = if name == "-" {
-        std::io::stdin().take(MAX_FILE + 1).read_to_end(&mut bytes)
-    } else {
-        std::fs::File::open(name).and_then(|file| file.take(MAX_FILE + 1).read_to_end(&mut bytes))
-    };
-    read.map_err(|cause| {
-        Fault::usage(
-            format!("cannot read the event from {name}: {cause}"),
-            "--event takes a file, or - for standard input",
-        )
-    })?;
-    if bytes.len() as u64 > MAX_FILE {
-        return Err(Fault::usage(
-            format!("{name} is larger than 256 MiB"),
-            "an event is far smaller",
-        ));
-    }
-    Ok(bytes)
 }

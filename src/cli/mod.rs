@@ -7,6 +7,7 @@ pub mod check;
 #[cfg(feature = "demo")]
 pub mod demo;
 pub mod explain;
+mod input;
 pub mod run;
 pub mod secret;
 pub mod send;

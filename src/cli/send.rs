@@ -4,9 +4,6 @@
 //! into the source queue. What the platform would have said by its exchange and routing key goes
 //! along as headers, so that type and trigger stay what they were. Read [`super::run`] next.
 
-use std::fs;
-use std::io::Read as _;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
@@ -15,10 +12,11 @@ use indicatif::{ProgressBar, ProgressStyle};
 use lapin::types::{AMQPValue, FieldTable, LongString, ShortString};
 
 use super::run::connect;
-use super::{Context, Fault};
+use super::{Context, Fault, input};
 use crate::bus::{Bus, Target};
 use crate::config::Config;
 use crate::domain::delivery::Message;
+use crate::logic::message_file;
 use crate::transport::Instance;
 use crate::{samples, world};
 
@@ -32,7 +30,7 @@ pub struct Arguments {
     /// exchange, `routing_key`, headers, properties and body. `-` is standard input. Without it,
     /// sample events are sent.
     #[arg(long, value_name = "FILE")]
-    file: Option<PathBuf>,
+    file: Option<String>,
     /// How many events; a file is repeated. Default: the file once, or every sample once.
     #[arg(long, value_name = "N")]
     count: Option<usize>,
@@ -47,7 +45,7 @@ pub struct Arguments {
 /// When the file cannot be used, or the bus does not take an event.
 pub fn send(context: &mut Context<'_>, arguments: &Arguments) -> Result<(), Fault> {
     let config = context.config()?;
-    let own = arguments.file.as_ref().map(read).transpose()?;
+    let own = arguments.file.as_deref().map(read).transpose()?;
     let count = arguments.count.unwrap_or_else(|| own.as_ref().map_or(samples::count(), Vec::len));
     if arguments.rate.is_some_and(|rate| !(rate > 0.0 && rate.is_finite())) {
         return Err(Fault::usage("--rate is not above 0", "for example --rate 100"));
@@ -63,33 +61,14 @@ pub fn send(context: &mut Context<'_>, arguments: &Arguments) -> Result<(), Faul
     Ok(())
 }
 
-/// The messages of a file: one object, or one a line.
-fn read(path: &PathBuf) -> Result<Vec<Message>, Fault> {
-    let shown = path.display();
-    let text = if path.as_os_str() == "-" {
-        let mut text = String::new();
-        std::io::stdin().read_to_string(&mut text).map(|_| text)
-    } else {
-        fs::read_to_string(path)
-    }
-    .map_err(|error| {
-        Fault::usage(format!("cannot read {shown}: {error}"), "name a readable file")
+/// The messages of a file: any number of objects.
+fn read(name: &str) -> Result<Vec<Message>, Fault> {
+    let messages = message_file::parse_all(&input::read("--file", name)?).map_err(|error| {
+        let hint = format!("each is an object with {}", message_file::KEYS.join(", "));
+        Fault::usage(format!("{name}, {error}"), hint)
     })?;
-    if let Ok(one) = samples::message(&text) {
-        return Ok(vec![one]);
-    }
-    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
-    let messages: Result<Vec<Message>, Fault> = lines
-        .map(|(at, line)| {
-            samples::message(line).map_err(|error| {
-                let hint = "an event is an object with exchange, routing_key and body";
-                Fault::usage(format!("{shown}, line {}: {error}", at + 1), hint)
-            })
-        })
-        .collect();
-    let messages = messages?;
     if messages.is_empty() {
-        return Err(Fault::usage(format!("{shown} holds no event"), "one JSON object a line"));
+        return Err(Fault::usage(format!("{name} holds no event"), "one JSON object a line"));
     }
     Ok(messages)
 }

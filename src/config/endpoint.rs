@@ -18,7 +18,7 @@ use crate::domain::names::Name;
 use crate::logic::body::BodyForm;
 use crate::logic::breaker::BreakerSettings;
 use crate::logic::retry::RetrySettings;
-use crate::transport::{Transport, amqp, mqtt, rest, webhook};
+use crate::transport::{Complaint, Transport, amqp, mqtt, rest, webhook};
 
 /// One endpoint.
 #[derive(Clone, Debug)]
@@ -211,12 +211,8 @@ fn transport(name: &Name, kind: &str, value: &Value, report: &mut Report<'_>) ->
                 let hint = Some("amqps://mq.example.com/vhost".into());
                 report.error(&format!("{}.url", base.join(".")), message, hint);
             }
-            // Key paths; this transport's own list is of the credentials themselves, for scrubbing.
-            let written = settings.password.is_some().then(|| "password".to_owned());
-            let in_url = settings.url.expose().password().map(|_| "url".to_owned());
-            let credentials = written.into_iter().chain(in_url).collect();
             Some(Checked {
-                credentials,
+                credentials: settings.secrets(),
                 most_in_flight: None,
                 transport: Transport::Amqp(settings),
             })
@@ -228,9 +224,6 @@ fn transport(name: &Name, kind: &str, value: &Value, report: &mut Report<'_>) ->
         Checked { credentials, ..checked }
     })
 }
-
-/// A complaint of a transport's settings: key below the table, message, hint.
-type Complaint = (String, String, Option<String>);
 
 fn settings<T: DeserializeOwned>(
     base: [&str; 3],

@@ -16,7 +16,7 @@ use super::sections::{MAX_TIMEOUT, bounded};
 use super::{Binding, Source, TopologyMode};
 use crate::bus::topology::prefix_problem;
 use crate::logic::intake::{Attribute, AttributeSource};
-use crate::logic::secret::{Secret, SecretUrl};
+use crate::logic::secret::{Secret, SecretUrl, has_user};
 use crate::transport::tls::TlsSettings;
 
 /// The largest event: what RabbitMQ itself takes.
@@ -197,7 +197,7 @@ fn merged_url(
         let hint = Some("end it with /%2f for the virtual host `/`".into());
         report.warn("source.url", "names the virtual host whose name is empty", hint);
     }
-    let in_url = !merged.username().is_empty() || merged.password().is_some();
+    let in_url = has_user(&merged);
     if in_url && (username.is_some() || password.is_some()) {
         let key = if username.is_some() { "source.username" } else { "source.password" };
         let hint = Some("write them in one place only".into());

@@ -130,26 +130,3 @@ timeout = "5s"
     );
     text
 }
-
-#[cfg(test)]
-mod tests {
-    use figment::providers::{Format as _, Toml};
-
-    #[test]
-    fn the_configuration_names_five_endpoints_at_the_given_urls() {
-        let text = super::configuration("mqtt://127.0.0.1:1", "http://127.0.0.1:2");
-        let read = figment::Figment::from(Toml::string(&text));
-        for (key, expected) in [
-            ("endpoints.erp.rest.url", "http://127.0.0.1:2/erp"),
-            ("endpoints.scada.mqtt.url", "mqtt://127.0.0.1:1"),
-            ("endpoints.line.mqtt.url", "mqtt://127.0.0.1:1"),
-            ("endpoints.line.mqtt.topic_pattern", "{enterprise}/{site}/{area}/{cell}/{event}"),
-            ("endpoints.hook.webhook.secret", super::SECRET),
-            ("endpoints.flaky.rest.non_2xx", "retry"),
-        ] {
-            let value: String = read.extract_inner(key).unwrap();
-            assert_eq!(value, expected, "{key}");
-        }
-        assert_eq!(read.find_value("endpoints").unwrap().into_dict().unwrap().len(), 5);
-    }
-}

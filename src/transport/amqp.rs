@@ -17,11 +17,11 @@ use super::amqp_link::keeper::Keeper;
 use super::amqp_link::lanes::{LaneSettings, Lanes, Publication};
 use super::amqp_link::{Link, LinkError, LinkSettings, uri};
 use super::tls::{self, TlsSettings};
-use super::{BuildError, Instance, Publisher};
+use super::{BuildError, Complaint, Instance, Publisher};
 use crate::domain::delivery::{Address, Failure, Outcome, Outgoing, Properties};
 use crate::domain::event::Event;
 use crate::logic::classify;
-use crate::logic::secret::{Secret, SecretUrl};
+use crate::logic::secret::{Secret, SecretUrl, has_user};
 
 /// The longest name, routing key and short property that AMQP has, in bytes.
 const SHORT: usize = 255;
@@ -100,7 +100,7 @@ impl Settings {
 
     /// What is wrong with these settings: the key within the table, what, and what to do.
     #[must_use]
-    pub fn validate(&self) -> Vec<(String, String, Option<String>)> {
+    pub fn validate(&self) -> Vec<Complaint> {
         let mut found = Vec::new();
         let mut wrong = |key: &str, message: &str, hint: &str| {
             found.push((key.to_owned(), message.to_owned(), Some(hint.to_owned())));
@@ -109,7 +109,7 @@ impl Settings {
             wrong("url", problem.message, problem.hint);
         }
         let url = self.url.expose();
-        let has_user = !url.username().is_empty() || url.password().is_some();
+        let has_user = has_user(url);
         if has_user && (self.username.is_some() || self.password.is_some()) {
             wrong("username", "the URL names a user too", "keep one of the two");
         }
@@ -125,17 +125,12 @@ impl Settings {
         found
     }
 
-    /// Every credential in these settings, for scrubbing.
+    /// The keys of this table that hold credentials.
     #[must_use]
     pub fn secrets(&self) -> Vec<String> {
-        let mut all: Vec<String> = self.password.iter().map(|p| p.expose().to_owned()).collect();
-        if let Some(written) = self.url.expose().password() {
-            all.push(written.to_owned());
-            all.extend(self.uri().map(|uri| uri.authority.userinfo.password));
-        }
-        all.retain(|secret| !secret.is_empty());
-        all.dedup();
-        all
+        let password = self.password.as_ref().map(|_| "password".to_owned());
+        let url = has_user(self.url.expose()).then(|| "url".to_owned());
+        password.into_iter().chain(url).collect()
     }
 
     fn uri(&self) -> Result<AMQPUri, uri::UriProblem> {
@@ -322,9 +317,20 @@ mod tests {
         assert_eq!(found.session, Session::PerEvent);
         assert_eq!(found.timeout.as_secs(), 10);
         assert_eq!(found.target(), "amqps://mq.example.com/plant");
-        assert_eq!(found.secrets(), ["secret"]);
+        assert_eq!(found.secrets(), ["url"]);
         assert_eq!(found.validate(), []);
         assert!(!format!("{found:?}").contains("secret"));
+    }
+
+    #[test]
+    fn the_keys_with_credentials_are_told() {
+        let check = |table: serde_json::Value, keys: &[&str]| {
+            assert_eq!(settings(table.clone()).secrets(), keys, "{table}");
+        };
+        check(serde_json::json!({ "url": "h" }), &[]);
+        check(serde_json::json!({ "url": "u:p@h" }), &["url"]);
+        check(serde_json::json!({ "url": "u@h" }), &["url"]);
+        check(serde_json::json!({ "url": "h", "username": "u", "password": "p" }), &["password"]);
     }
 
     #[test]

@@ -32,6 +32,10 @@ pub trait Publisher {
     fn close(self: Rc<Self>) -> LocalBoxFuture<'static, ()>;
 }
 
+/// What is wrong with an endpoint's settings: the key below the transport's table, what, and what to
+/// do. Holds no credential.
+pub type Complaint = (String, String, Option<String>);
+
 /// What a transport may know of the process, for client names.
 #[derive(Clone, Debug)]
 pub struct Instance {

@@ -9,12 +9,12 @@ use std::time::Duration;
 
 use futures_util::future::{LocalBoxFuture, ready};
 
-use super::http::rules::{self, Complaint, complain};
+use super::http::rules::{self, complain};
 use super::http::{Exchange, Header, Non2xx, Terms};
 use super::tls::TlsSettings;
-use super::{BuildError, Instance, Publisher};
+use super::{BuildError, Complaint, Instance, Publisher};
 use crate::domain::delivery::{Outcome, Outgoing};
-use crate::logic::secret::{Secret, SecretUrl};
+use crate::logic::secret::{Secret, SecretUrl, has_user};
 
 /// The endpoint's `rest` table.
 #[derive(Clone, Debug, serde::Deserialize)]
@@ -90,7 +90,7 @@ impl Settings {
     pub fn validate(&self) -> Vec<Complaint> {
         let mut complaints = rules::url(&self.url);
         complaints.extend(self.auth.as_ref().map(Auth::validate).unwrap_or_default());
-        if self.auth.is_some() && rules::has_user(self.url.expose()) {
+        if self.auth.is_some() && has_user(self.url.expose()) {
             let hint = "remove the user part or the auth table";
             complaints.push(complain("auth", "the URL has a user part too", hint));
         }
@@ -105,7 +105,7 @@ impl Settings {
     #[must_use]
     pub fn secrets(&self) -> Vec<String> {
         let mut keys = Vec::new();
-        if rules::has_user(self.url.expose()) {
+        if has_user(self.url.expose()) {
             keys.push("url".to_owned());
         }
         if let Some(auth) = &self.auth {
@@ -140,7 +140,7 @@ impl Settings {
         match &self.auth {
             Some(Auth { api_key: Some(key), .. }) => Some(&key.header),
             Some(Auth { basic: Some(_), .. }) => basic,
-            _ => basic.filter(|_| rules::has_user(self.url.expose())),
+            _ => basic.filter(|_| has_user(self.url.expose())),
         }
     }
 }

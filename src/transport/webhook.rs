@@ -10,12 +10,12 @@ use std::time::Duration;
 
 use futures_util::future::{LocalBoxFuture, ready};
 
-use super::http::rules::{self, Complaint, complain};
+use super::http::rules::{self, complain};
 use super::http::{Exchange, Header, Non2xx, Reach, Terms};
 use super::tls::TlsSettings;
-use super::{BuildError, Instance, Publisher};
+use super::{BuildError, Complaint, Instance, Publisher};
 use crate::domain::delivery::{Outcome, Outgoing};
-use crate::logic::secret::{Secret, SecretUrl};
+use crate::logic::secret::{Secret, SecretUrl, has_user};
 use crate::logic::signing::{StandardSecret, hmac_hex, standard_signature};
 use crate::world;
 
@@ -113,7 +113,7 @@ impl Settings {
         if self.signature.standard() {
             taken.extend(STANDARD);
         }
-        if rules::has_user(self.url.expose()) {
+        if has_user(self.url.expose()) {
             taken.push("Authorization");
         }
         if self.signature.eryxon() {
@@ -168,7 +168,7 @@ impl Settings {
     #[must_use]
     pub fn secrets(&self) -> Vec<String> {
         let mut keys = Vec::new();
-        if rules::has_user(self.url.expose()) {
+        if has_user(self.url.expose()) {
             keys.push("url".to_owned());
         }
         keys.extend(self.keyed_secrets().into_iter().map(|(key, _)| key));

@@ -34,6 +34,10 @@ username = "u"
 topic_pattern = "{enterprise}/{cell}/{event}"
 topic_defaults = { enterprise = "Acme" }
 topic_fields = { cell = "/cell_name" }
+[endpoints.std]
+events = ["Plus+Sign/*"]
+[endpoints.std.mqtt]
+url = "mqtt://broker.example"
 [endpoints.bus]
 events = ["Procedure Run/*"]
 [endpoints.bus.amqp]
@@ -147,12 +151,31 @@ fn flags_give_a_bare_body_its_headers() {
 }
 
 #[test]
-fn an_event_that_cannot_be_sent_is_told_with_the_reason() {
-    let event = r#"{"event":"x.y+z","timestamp":"2024-01-15T10:30:00Z","data":{}}"#;
+fn an_event_that_nobody_wants_goes_nowhere_and_that_is_told() {
+    let event = r#"{"event":"nobody.asked","timestamp":"2024-01-15T10:30:00Z","data":{}}"#;
     let found = explained(event, &[]);
     assert_eq!(found["endpoints"], json!([]));
     let told = explain(event, &[]);
     assert!(told.out.contains("no configuration wants it"), "{told:?}");
+}
+
+#[test]
+fn an_event_that_cannot_be_sent_is_told_with_the_reason() {
+    let flags = ["--header", "event_type=Plus+Sign", "--header", "event_trigger=made"];
+    let found = explained("{}", &flags);
+    let endpoints = found["endpoints"].as_array().unwrap();
+    assert_eq!(endpoints.len(), 1, "{found}");
+    assert_eq!(endpoints[0]["endpoint"], "std");
+    let failure = &endpoints[0]["failure"];
+    assert_eq!(
+        (&failure["class"], &failure["reason"]),
+        (&json!("permanent"), &json!("illegal_topic"))
+    );
+    assert_eq!(endpoints[0].get("topic").unwrap_or(&Value::Null), &Value::Null, "{failure}");
+    let told = explain("{}", &flags);
+    assert_eq!(told.code, 0, "{told:?}");
+    let line = "\n  fails (permanent, illegal_topic): the topic holds the wildcard +\n";
+    assert!(told.out.contains(line), "{told:?}");
 }
 
 #[test]
@@ -189,5 +212,5 @@ fn a_file_that_cannot_be_read_exits_with_2() {
     std::fs::write(folder.path().join("plant.toml"), BASE).unwrap();
     let told = lockgate(folder.path(), "plant", &["explain", "--event", "/nowhere"], &[], "");
     assert_eq!(told.code, 2, "{told:?}");
-    assert!(told.err.contains("cannot read the event from /nowhere"), "{told:?}");
+    assert!(told.err.contains("cannot read events from /nowhere"), "{told:?}");
 }

@@ -87,6 +87,11 @@ impl RawPeer {
         Self { port, shared, stop, thread: Some(thread) }
     }
 
+    /// Its port.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// The URL of a path, which begins with `/`.
     pub fn url(&self, path: &str) -> String {
         format!("http://127.0.0.1:{}{path}", self.port)

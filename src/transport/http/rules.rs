@@ -14,11 +14,9 @@ use url::Url;
 
 use super::{Header, Reach, redirect};
 use crate::domain::delivery::Outgoing;
-use crate::logic::secret::{Secret, SecretUrl};
+use crate::logic::secret::{Secret, SecretUrl, has_user};
+use crate::transport::Complaint;
 use crate::transport::tls::{self, TlsSettings};
-
-/// A key below the endpoint's table, what is wrong with it, and what to do.
-pub type Complaint = (String, String, Option<String>);
 
 /// Attempts may last so long: RabbitMQ gives up a consumer after 30 minutes.
 pub const MAX_TIMEOUT: Duration = Duration::from_secs(300);
@@ -133,11 +131,6 @@ pub(in crate::transport) fn secret_headers(headers: &BTreeMap<String, Secret>) -
         TELLING.iter().any(|part| name.contains(part))
     };
     headers.keys().filter(telling).map(|name| format!("headers.{name}")).collect()
-}
-
-/// Whether the URL holds a user name or a password.
-pub(in crate::transport) fn has_user(url: &Url) -> bool {
-    !url.username().is_empty() || url.password().is_some()
 }
 
 /// `Authorization` for a user part of the URL; its parts are percent-decoded.

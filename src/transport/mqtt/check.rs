@@ -10,10 +10,8 @@ use percent_encoding::percent_decode_str;
 use super::Settings;
 use super::dial::Scheme;
 use crate::domain::event::CONTEXT_FIELDS;
-use crate::transport::{BuildError, tls};
-
-/// A key below the table, what is wrong with its value, and what to do.
-type Complaint = (String, String, Option<String>);
+use crate::logic::secret::has_user;
+use crate::transport::{BuildError, Complaint, tls};
 
 const TIMEOUTS: std::ops::RangeInclusive<Duration> =
     Duration::from_millis(1)..=Duration::from_secs(300);
@@ -27,7 +25,7 @@ impl Settings {
     /// Everything that is wrong with the table: the key below it, what is wrong, what to do.
     /// Reads the CA file. No text holds a credential.
     #[must_use]
-    pub fn validate(&self) -> Vec<(String, String, Option<String>)> {
+    pub fn validate(&self) -> Vec<Complaint> {
         let mut complaints = Vec::new();
         self.check_url(&mut complaints);
         self.check_credentials(&mut complaints);
@@ -50,13 +48,8 @@ impl Settings {
     #[must_use]
     pub fn secrets(&self) -> Vec<String> {
         let password = self.password.as_ref().map(|_| "password".to_owned());
-        let url = self.url_has_user().then(|| "url".to_owned());
+        let url = has_user(self.url.expose()).then(|| "url".to_owned());
         password.into_iter().chain(url).collect()
-    }
-
-    fn url_has_user(&self) -> bool {
-        let url = self.url.expose();
-        !url.username().is_empty() || url.password().is_some()
     }
 
     fn check_url(&self, complaints: &mut Vec<Complaint>) {
@@ -79,7 +72,7 @@ impl Settings {
 
     fn check_credentials(&self, complaints: &mut Vec<Complaint>) {
         let url = self.url.expose();
-        if self.url_has_user() && (self.username.is_some() || self.password.is_some()) {
+        if has_user(self.url.expose()) && (self.username.is_some() || self.password.is_some()) {
             complaints.push(complaint(
                 "url",
                 "credentials stand both in the URL and beside it".into(),

@@ -300,6 +300,18 @@ mod tests {
     }
 
     #[test]
+    fn a_peers_wish_lengthens_what_a_misconfiguration_means_and_never_shortens_it() {
+        for (asked, until) in [(1, 30), (300, 300)] {
+            let mut breaker = breaker();
+            let retry_after = Some(at(asked));
+            let verdict = Verdict::Failed { class: Class::Misconfigured, retry_after };
+            breaker.judge(breaker.epoch(), verdict, at(0));
+            let open = State::Open { until: at(until), misconfigured: true };
+            assert_eq!(breaker.state(at(0)), open, "asked for {asked} s");
+        }
+    }
+
+    #[test]
     fn as_many_failures_in_a_row_as_fit_in_flight_open_it() {
         let mut breaker = breaker();
         fail(&mut breaker, 7, at(1));

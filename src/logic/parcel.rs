@@ -13,6 +13,9 @@ use crate::domain::delivery::{HeaderValue, Message, Properties};
 
 /// The longest `lockgate-last-error`, in bytes.
 const MAX_ERROR: usize = 512;
+/// The longest of the other texts, in bytes. All headers of a message go in one frame, which
+/// RabbitMQ bounds to 128 KiB: a larger one ends the connection, and everything else on it.
+const MAX_TEXT: usize = 1_024;
 /// What every header of ours begins with.
 const OURS: &str = "lockgate-";
 /// Written by RabbitMQ; a kept `x-death` makes a message stick in a delay queue for ever.
@@ -22,9 +25,10 @@ const ASTRAY: [&str; 5] =
 /// What is known of a route when its event is parked or dead-lettered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
-    /// The event's id.
+    /// The event's id. Not kept when it is longer than a KiB: then a parcel's is empty, and the id
+    /// is found in the message again.
     pub event_id: String,
-    /// The event's type, raw.
+    /// The event's type, raw; its first KiB in a parcel. Likewise the trigger and the reason.
     pub event_type: String,
     /// The event's trigger, raw.
     pub event_trigger: String,
@@ -53,9 +57,11 @@ pub fn pack(message: &Message, record: &Record, parked_at: Timestamp) -> Message
     let mut put = |name: &str, value: AMQPValue| {
         headers.insert(ShortString::from(format!("{OURS}{name}")), value);
     };
-    put("event-id", text(&record.event_id));
-    put("event-type", text(&record.event_type));
-    put("event-trigger", text(&record.event_trigger));
+    if record.event_id.len() <= MAX_TEXT {
+        put("event-id", text(&record.event_id));
+    }
+    put("event-type", text(bounded(&record.event_type, MAX_TEXT)));
+    put("event-trigger", text(bounded(&record.event_trigger, MAX_TEXT)));
     put("configuration", text(&record.configuration));
     put("attempts", AMQPValue::LongUInt(record.attempts));
     put("panics", AMQPValue::LongUInt(record.panics));
@@ -67,9 +73,9 @@ pub fn pack(message: &Message, record: &Record, parked_at: Timestamp) -> Message
         put("last-attempt-at", time(at));
     }
     put("parked-at", time(parked_at));
-    put("reason", text(&record.reason));
+    put("reason", text(bounded(&record.reason, MAX_TEXT)));
     if !record.last_error.is_empty() {
-        put("last-error", text(bounded(&record.last_error)));
+        put("last-error", text(bounded(&record.last_error, MAX_ERROR)));
     }
     put("source-exchange", text(&message.exchange));
     put("source-routing-key", text(&message.routing_key));
@@ -80,7 +86,7 @@ pub fn pack(message: &Message, record: &Record, parked_at: Timestamp) -> Message
 #[must_use]
 pub fn reject(message: &Message, reason: &str) -> Message {
     let mut headers = foreign_headers(&message.properties);
-    headers.insert(ShortString::from(format!("{OURS}reason")), text(bounded(reason)));
+    headers.insert(ShortString::from(format!("{OURS}reason")), text(bounded(reason, MAX_ERROR)));
     headers.insert(ShortString::from(format!("{OURS}source-exchange")), text(&message.exchange));
     headers
         .insert(ShortString::from(format!("{OURS}source-routing-key")), text(&message.routing_key));
@@ -92,7 +98,7 @@ pub fn reject(message: &Message, reason: &str) -> Message {
 #[must_use]
 pub fn unpack(parcel: &Message) -> Option<(Message, Record)> {
     let record = Record {
-        event_id: read_text(parcel, "event-id")?,
+        event_id: read_text(parcel, "event-id").unwrap_or_default(),
         event_type: read_text(parcel, "event-type")?,
         event_trigger: read_text(parcel, "event-trigger")?,
         configuration: read_text(parcel, "configuration").unwrap_or_default(),
@@ -202,8 +208,8 @@ fn time(at: Timestamp) -> AMQPValue {
     text(&format!("{at:.3}"))
 }
 
-fn bounded(value: &str) -> &str {
-    value.get(..value.floor_char_boundary(MAX_ERROR)).unwrap_or(value)
+fn bounded(value: &str, most: usize) -> &str {
+    value.get(..value.floor_char_boundary(most)).unwrap_or(value)
 }
 
 fn read_text(parcel: &Message, name: &str) -> Option<String> {
@@ -316,6 +322,20 @@ mod tests {
         let long = Record { last_error: "ü".repeat(400), ..record() };
         let parcel = pack(&message(), &long, Timestamp::UNIX_EPOCH);
         assert_eq!(read_text(&parcel, "last-error").map(|e| e.len()), Some(512));
+    }
+
+    #[test]
+    fn what_is_added_stays_far_below_a_frame_however_long_an_event_names_itself() {
+        let long = || "x".repeat(900_000);
+        let (event_id, event_type, event_trigger, reason) = (long(), long(), long(), long());
+        let record = Record { event_id, event_type, event_trigger, reason, ..record() };
+        let parcel = pack(&message(), &record, Timestamp::UNIX_EPOCH);
+        let texts = parcel.properties.headers().as_ref().unwrap().inner().values();
+        let size =
+            |value: &HeaderValue| value.as_long_string().map_or(0, |text| text.as_bytes().len());
+        assert!(texts.map(size).sum::<usize>() < 8_000);
+        let (_, read) = unpack(&parcel).unwrap();
+        assert_eq!((read.event_id.as_str(), read.event_type.len()), ("", 1_024));
     }
 
     #[test]

@@ -44,6 +44,26 @@ async fn a_stop_parks_what_is_partly_settled_and_leaves_the_rest_on_the_bus() {
 }
 
 #[actix_rt::test]
+async fn what_is_settled_in_the_last_moment_does_not_come_again() {
+    let (b, c) = (Partner::start(Answer::Never), Partner::start(Answer::Never));
+    let only = endpoint("c", &c, "max_in_flight = 1\npatience = \"5m\"");
+    let stage = Stage::start(&(endpoint("b", &b, "") + &only.replace("Batch", "Only")));
+    // The second stays unsettled between two that are settled when the grace is over.
+    stage.bus.publish(event("Only", 1)).unwrap();
+    stage.bus.publish(event("Only", 2)).unwrap();
+    stage.publish([3]);
+    eventually("two hang, one waits", || {
+        (b.count(), c.count(), stage.counters("c").routed.get()) == (1, 1, 2)
+    })
+    .await;
+    let bus = stage.bus.clone();
+    stage.done().await;
+    assert_eq!(ids(&bus.peek(&Queue::Source)), set(&["Only-2"]));
+    assert_eq!(ids(&bus.peek(&Queue::Parked(name("b")))), set(&["Batch-3"]));
+    assert_eq!(ids(&bus.peek(&Queue::Parked(name("c")))), set(&["Only-1"]));
+}
+
+#[actix_rt::test]
 async fn a_stop_gives_attempts_under_way_their_time() {
     let partner = Partner::start(Answer::After(Duration::from_millis(150), 200));
     let stage = Stage::start(&endpoint("a", &partner, ""));

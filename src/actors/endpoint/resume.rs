@@ -41,7 +41,9 @@ impl Endpoint {
         };
         let mut progress = Progress::new(received_at);
         if let Some(record) = &record {
-            event.id.clone_from(&record.event_id);
+            if !record.event_id.is_empty() {
+                event.id.clone_from(&record.event_id);
+            }
             progress.attempts = record.attempts;
             progress.panics = record.panics;
             progress.first_attempt_at = record.first_attempt_at;

@@ -154,6 +154,13 @@ impl From<Failure> for Outcome {
     }
 }
 
+/// Of an attempt whose acknowledgement says no more than that.
+impl From<Result<(), Failure>> for Outcome {
+    fn from(done: Result<(), Failure>) -> Self {
+        done.map_or_else(Self::Failed, |()| Self::delivered())
+    }
+}
+
 /// How a route ended, for the ledger of the bus message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Settlement {

@@ -17,7 +17,7 @@ use super::amqp_link::keeper::Keeper;
 use super::amqp_link::lanes::{LaneSettings, Lanes, Publication};
 use super::amqp_link::{Link, LinkError, LinkSettings, uri};
 use super::tls::{self, TlsSettings};
-use super::{BuildError, Complaint, Instance, Publisher};
+use super::{BuildError, Complaint, Instance, Publisher, Session};
 use crate::domain::delivery::{Address, Failure, Outcome, Outgoing, Properties};
 use crate::domain::event::Event;
 use crate::logic::classify;
@@ -34,17 +34,6 @@ const LONGEST_WAIT: Duration = Duration::from_secs(5);
 /// How a persistent connection publishes: a window of 256.
 const LANES: usize = 2;
 const BATCH: usize = 128;
-
-/// How long a connection lives.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Session {
-    /// For one event.
-    #[default]
-    PerEvent,
-    /// As long as it can; events are pipelined.
-    Persistent,
-}
 
 /// The endpoint's `amqp` table.
 #[derive(Clone, Debug, serde::Deserialize)]
@@ -269,10 +258,7 @@ impl Publisher for Amqp {
     fn publish(self: Rc<Self>, outgoing: Rc<Outgoing>) -> LocalBoxFuture<'static, Outcome> {
         async move {
             let attempt = async { self.attempt(publication(&outgoing)?).await };
-            match attempt.await {
-                Ok(()) => Outcome::delivered(),
-                Err(error) => self.failure(error).into(),
-            }
+            attempt.await.map_err(|error| self.failure(error)).into()
         }
         .boxed_local()
     }

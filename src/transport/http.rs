@@ -2,7 +2,8 @@
 //!
 //! Owns one awc client per publisher, one timeout over the whole exchange, redirects, and what
 //! came of it. Refuses to know what is sent: its callers bring headers and body. Read [`stream`]
-//! and [`connect`] (what awc is given to stand on), [`errors`], [`redirect`], [`rules`].
+//! and [`connect`] (what awc is given to stand on), [`errors`], [`redirect`],
+//! [`rules`], [`poster`].
 //!
 //! An answer is complete when its head and its body arrived, or its head and the first
 //! [`MAX_ANSWER`] bytes of the body: nothing in the rest could matter, so the connection is closed
@@ -10,6 +11,7 @@
 
 mod connect;
 mod errors;
+pub(super) mod poster;
 pub mod redirect;
 pub mod rules;
 mod stream;

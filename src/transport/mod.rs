@@ -32,6 +32,17 @@ pub trait Publisher {
     fn close(self: Rc<Self>) -> LocalBoxFuture<'static, ()>;
 }
 
+/// How long a connection to a broker lasts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Session {
+    /// Connect, publish one message, disconnect.
+    #[default]
+    PerEvent,
+    /// One connection for all, pipelined.
+    Persistent,
+}
+
 /// What is wrong with an endpoint's settings: the key below the transport's table, what, and what to
 /// do. Holds no credential.
 pub type Complaint = (String, String, Option<String>);

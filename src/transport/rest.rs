@@ -7,13 +7,11 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
-use futures_util::future::{LocalBoxFuture, ready};
-
 use super::http::rules::{self, complain};
-use super::http::{Exchange, Header, Non2xx, Terms};
+use super::http::{Header, Non2xx, Terms, poster};
 use super::tls::TlsSettings;
 use super::{BuildError, Complaint, Instance, Publisher};
-use crate::domain::delivery::{Outcome, Outgoing};
+use crate::domain::delivery::Outgoing;
 use crate::logic::secret::{Secret, SecretUrl, has_user};
 
 /// The endpoint's `rest` table.
@@ -164,25 +162,6 @@ impl Auth {
     }
 }
 
-struct Rest {
-    settings: Settings,
-    exchange: Exchange,
-}
-
-impl Publisher for Rest {
-    fn publish(self: Rc<Self>, outgoing: Rc<Outgoing>) -> LocalBoxFuture<'static, Outcome> {
-        Box::pin(async move {
-            let headers = self.settings.headers(&outgoing);
-            self.exchange.deliver(&headers, &outgoing.body).await
-        })
-    }
-
-    fn close(self: Rc<Self>) -> LocalBoxFuture<'static, ()> {
-        // HTTP has no goodbye: idle connections close when the client is dropped.
-        Box::pin(ready(()))
-    }
-}
-
 /// The publisher of an endpoint.
 ///
 /// # Errors
@@ -192,17 +171,15 @@ pub fn publisher(
     _endpoint: &str,
     _instance: &Instance,
 ) -> Result<Rc<dyn Publisher>, BuildError> {
-    if let Some((key, message, _)) = settings.validate().into_iter().next() {
-        return Err(BuildError(format!("{key}: {message}")));
-    }
-    let exchange = Exchange::new(&Terms {
+    let terms = Terms {
         url: settings.url.expose(),
         timeout: settings.timeout,
         non_2xx: settings.non_2xx,
         follows_redirects: true,
         tls: &settings.tls,
-    })?;
-    Ok(Rc::new(Rest { settings: settings.clone(), exchange }))
+    };
+    let own = settings.clone();
+    poster::publisher(settings.validate(), &terms, move |outgoing| own.headers(outgoing))
 }
 
 #[cfg(test)]

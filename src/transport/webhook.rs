@@ -8,13 +8,11 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
-use futures_util::future::{LocalBoxFuture, ready};
-
 use super::http::rules::{self, complain};
-use super::http::{Exchange, Header, Non2xx, Reach, Terms};
+use super::http::{Header, Non2xx, Reach, Terms, poster};
 use super::tls::TlsSettings;
 use super::{BuildError, Complaint, Instance, Publisher};
-use crate::domain::delivery::{Outcome, Outgoing};
+use crate::domain::delivery::Outgoing;
 use crate::logic::secret::{Secret, SecretUrl, has_user};
 use crate::logic::signing::{StandardSecret, hmac_hex, standard_signature};
 use crate::world;
@@ -203,25 +201,6 @@ impl Settings {
     }
 }
 
-struct Webhook {
-    settings: Settings,
-    exchange: Exchange,
-}
-
-impl Publisher for Webhook {
-    fn publish(self: Rc<Self>, outgoing: Rc<Outgoing>) -> LocalBoxFuture<'static, Outcome> {
-        Box::pin(async move {
-            let headers = self.settings.headers(&outgoing, world::now());
-            self.exchange.deliver(&headers, &outgoing.body).await
-        })
-    }
-
-    fn close(self: Rc<Self>) -> LocalBoxFuture<'static, ()> {
-        // HTTP has no goodbye: idle connections close when the client is dropped.
-        Box::pin(ready(()))
-    }
-}
-
 /// The publisher of an endpoint.
 ///
 /// # Errors
@@ -231,17 +210,17 @@ pub fn publisher(
     _endpoint: &str,
     _instance: &Instance,
 ) -> Result<Rc<dyn Publisher>, BuildError> {
-    if let Some((key, message, _)) = settings.validate().into_iter().next() {
-        return Err(BuildError(format!("{key}: {message}")));
-    }
-    let exchange = Exchange::new(&Terms {
+    let terms = Terms {
         url: settings.url.expose(),
         timeout: settings.timeout,
         non_2xx: settings.non_2xx,
         follows_redirects: false,
         tls: &settings.tls,
-    })?;
-    Ok(Rc::new(Webhook { settings: settings.clone(), exchange }))
+    };
+    let own = settings.clone();
+    poster::publisher(settings.validate(), &terms, move |outgoing| {
+        own.headers(outgoing, world::now())
+    })
 }
 
 #[cfg(test)]

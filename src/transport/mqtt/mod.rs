@@ -21,7 +21,7 @@ use bytesize::ByteSize;
 
 use self::dial::Dialer;
 use super::tls::TlsSettings;
-use super::{BuildError, Instance, Publisher};
+use super::{BuildError, Instance, Publisher, Session};
 use crate::domain::delivery::Failure;
 use crate::domain::event::{Context, Event};
 use crate::logic::secret::{Secret, SecretUrl};
@@ -83,17 +83,6 @@ pub struct Settings {
     /// For `mqtts`, `tls` and `wss`.
     #[serde(default)]
     pub tls: TlsSettings,
-}
-
-/// How long a connection to the broker lasts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Session {
-    /// Connect, publish one message, disconnect.
-    #[default]
-    PerEvent,
-    /// One connection for all, pipelined.
-    Persistent,
 }
 
 /// Which events a topic pattern serves.

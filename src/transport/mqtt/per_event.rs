@@ -89,12 +89,7 @@ async fn goodbye(client: &AsyncClient, events: &mut EventLoop) {
 
 impl Publisher for PerEvent {
     fn publish(self: Rc<Self>, outgoing: Rc<Outgoing>) -> LocalBoxFuture<'static, Outcome> {
-        Box::pin(async move {
-            match self.attempt(&outgoing).await {
-                Ok(()) => Outcome::delivered(),
-                Err(failure) => failure.into(),
-            }
-        })
+        Box::pin(async move { self.attempt(&outgoing).await.into() })
     }
 
     fn close(self: Rc<Self>) -> LocalBoxFuture<'static, ()> {

@@ -97,12 +97,7 @@ fn pause(failures: u32) -> Duration {
 
 impl Publisher for Persistent {
     fn publish(self: Rc<Self>, outgoing: Rc<Outgoing>) -> LocalBoxFuture<'static, Outcome> {
-        Box::pin(async move {
-            match self.attempt(&outgoing).await {
-                Ok(()) => Outcome::delivered(),
-                Err(failure) => failure.into(),
-            }
-        })
+        Box::pin(async move { self.attempt(&outgoing).await.into() })
     }
 
     fn close(self: Rc<Self>) -> LocalBoxFuture<'static, ()> {

@@ -16,9 +16,11 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::config::LogFormat;
 
-/// What is logged where `RUST_LOG` says nothing. The demo's embedded broker calls every client
-/// that goes away an error; it is heard only when asked for.
-const DEFAULT: &str = "info,rumqttd=off,actix_server=warn";
+/// What is logged where `RUST_LOG` says nothing.
+const DEFAULT: &str = "info";
+/// Heard only when asked for by name: the demo's embedded broker calls every client that goes away
+/// an error.
+const QUIET: &str = "rumqttd=off,actix_server=warn";
 
 /// The log could not be set up.
 #[derive(Debug, thiserror::Error)]
@@ -72,7 +74,9 @@ pub fn filter(directives: Option<&str>) -> Result<impl Filter<Registry> + use<>,
         None | Some("") => DEFAULT,
         Some(text) => text,
     };
-    let asked = EnvFilter::builder().parse(asked).map_err(TelemetryError::Directives)?;
+    let asked = EnvFilter::builder()
+        .parse(format!("{QUIET},{asked}"))
+        .map_err(TelemetryError::Directives)?;
     Ok(asked.and(filter_fn(may_be_logged).with_max_level_hint(LevelFilter::TRACE)))
 }
 

@@ -97,6 +97,17 @@ fn directives_can_also_silence() {
 }
 
 #[test]
+fn what_a_library_calls_an_error_without_need_is_heard_only_by_its_name() {
+    let closed = || tracing::error!(target: "rumqttd::router", "client gone");
+    for directives in [None, Some("info"), Some("trace"), Some("info,lockgate=debug")] {
+        let text = logged(LogFormat::Text, directives, closed);
+        assert_eq!(text, "", "{directives:?}");
+    }
+    let text = logged(LogFormat::Text, Some("info,rumqttd=info"), closed);
+    assert!(text.contains("client gone"), "{text}");
+}
+
+#[test]
 fn json_is_one_object_a_line_with_the_fields_at_its_top() {
     let text = logged(LogFormat::Json, None, || {
         tracing::info!(target: "lockgate::app", endpoint = "erp", attempt = 2, "endpoint degraded");

@@ -102,7 +102,10 @@ impl Ingress {
             if !prepared {
                 let report = bus.prepare(wanted.0, wanted.1).await?;
                 for object in &report.declared {
-                    tracing::info!(object, "declared on the bus");
+                    tracing::debug!(object, "declared on the bus");
+                }
+                if !report.declared.is_empty() {
+                    tracing::info!(objects = report.declared.len(), "declared on the bus");
                 }
                 if !report.missing.is_empty() {
                     let missing = report.missing.join(", ");
@@ -191,8 +194,13 @@ impl Ingress {
         meter::stale(stale);
         drop(acks);
         if !self.stopping {
-            tracing::warn!(unacknowledged = stale, "the source's consumer was lost");
-            self.retry(&BusError::Lost("the consumer ended".into()), ctx);
+            tracing::warn!(
+                unacknowledged = stale,
+                "the source's consumer was lost; consuming anew, what was unacknowledged comes again"
+            );
+            let lost = BusError::Lost("the consumer ended".into());
+            self.told = Some(lost.to_string());
+            self.retry(&lost, ctx);
         }
     }
 

@@ -5,6 +5,7 @@
 //! [`super::endpoint`] for who does.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +23,8 @@ use crate::world;
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// The longest pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// A confirm that takes longer is told about.
+const SLOW: Duration = Duration::from_secs(5);
 
 /// Something to keep. Each owns a debt, so there are never more than unacknowledged messages times
 /// endpoints.
@@ -43,6 +46,7 @@ pub enum Job {
 pub struct Parking {
     bus: Arc<dyn Bus>,
     under_way: Rc<UnderWay>,
+    troubled: Troubled,
 }
 
 /// The stores under way, and who waits for their end.
@@ -79,12 +83,37 @@ impl UnderWay {
     }
 }
 
+/// The places that take nothing now: trouble is told once a place, and its end too. Bounded by
+/// what is configured.
+#[derive(Clone, Default)]
+struct Troubled(Rc<RefCell<BTreeSet<String>>>);
+
+impl Troubled {
+    fn tell(&self, target: &Target, error: &BusError) {
+        let place = place(target);
+        if self.0.borrow_mut().insert(place.clone()) {
+            tracing::warn!(
+                place,
+                %error,
+                "storing fails; events stay unacknowledged, and it is tried again"
+            );
+        }
+    }
+
+    fn over(&self, target: &Target) {
+        let mut troubled = self.0.borrow_mut();
+        if !troubled.is_empty() && troubled.remove(&place(target)) {
+            tracing::info!(place = place(target), "storing works again");
+        }
+    }
+}
+
 impl Parking {
     /// Starts it on the present arbiter; jobs come through the channel.
     pub fn start(bus: Arc<dyn Bus>, jobs: mpsc::UnboundedReceiver<Job>) -> Addr<Self> {
         Self::create(|ctx| {
             ctx.add_stream(super::stream_of(jobs));
-            Self { bus, under_way: Rc::default() }
+            Self { bus, under_way: Rc::default(), troubled: Troubled::default() }
         })
     }
 }
@@ -100,8 +129,9 @@ impl StreamHandler<Job> for Parking {
             return self.under_way.answer();
         }
         let (bus, ticket) = (Arc::clone(&self.bus), Ticket::new(&self.under_way));
+        let troubled = self.troubled.clone();
         actix_rt::spawn(async move {
-            perform(bus, job).await;
+            perform(bus, job, troubled).await;
             drop(ticket);
         });
     }
@@ -110,24 +140,24 @@ impl StreamHandler<Job> for Parking {
     fn finished(&mut self, _: &mut Context<Self>) {}
 }
 
-async fn perform(bus: Arc<dyn Bus>, job: Job) {
+async fn perform(bus: Arc<dyn Bus>, job: Job, troubled: Troubled) {
     match job {
         Job::Park(mut route, reason) => {
             if route.progress.attempts == 0 || route.progress.reason.is_empty() {
                 reason.clone_into(&mut route.progress.reason);
             }
-            keep(&*bus, route, Next::Park).await;
+            keep(&*bus, route, Next::Park, &troubled).await;
         }
-        Job::Settle(route, next) => keep(&*bus, route, next).await,
+        Job::Settle(route, next) => keep(&*bus, route, next, &troubled).await,
         Job::Abandoned(mut route) => {
             // Were it storing itself that drops routes, this would be a hot loop.
             tokio::time::sleep(FIRST_PAUSE).await;
             "abandoned".clone_into(&mut route.progress.reason);
-            keep(&*bus, route, Next::Park).await;
+            keep(&*bus, route, Next::Park, &troubled).await;
         }
         Job::Reject(message, reason, debt) => {
             let parcel = parcel::reject(&message, &reason);
-            if store(&*bus, &Target::Rejected, &parcel, || debt.is_stale()).await {
+            if store(&*bus, &Target::Rejected, &parcel, &troubled, || debt.is_stale()).await {
                 debt.pay();
             }
         }
@@ -135,7 +165,7 @@ async fn perform(bus: Arc<dyn Bus>, job: Job) {
     }
 }
 
-async fn keep(bus: &dyn Bus, route: Route, next: Next) {
+async fn keep(bus: &dyn Bus, route: Route, next: Next, troubled: &Troubled) {
     let name = route.work.endpoint.clone();
     let (target, settlement) = match next {
         Next::Delivered => return route.settle(Settlement::Delivered),
@@ -144,7 +174,7 @@ async fn keep(bus: &dyn Bus, route: Route, next: Next) {
         Next::Dead => (Target::Dead(name), Settlement::Dead),
     };
     let parcel = parcel::pack(&route.work.message, &route.record(), world::now());
-    if store(bus, &target, &parcel, || route.is_stale()).await {
+    if store(bus, &target, &parcel, troubled, || route.is_stale()).await {
         route.settle(settlement);
     } else {
         route.release();
@@ -156,23 +186,43 @@ async fn store(
     bus: &dyn Bus,
     target: &Target,
     parcel: &Message,
+    troubled: &Troubled,
     is_stale: impl Fn() -> bool,
 ) -> bool {
     let mut pause = FIRST_PAUSE;
-    let mut told = false;
     loop {
         if is_stale() {
             return false;
         }
-        let error: BusError = match bus.store(target.clone(), parcel.clone()).await {
-            Ok(()) => return true,
-            Err(error) => error,
+        let mut storing = bus.store(target.clone(), parcel.clone());
+        let quick = tokio::time::timeout(SLOW, &mut storing).await;
+        let stored = if let Ok(stored) = quick {
+            stored
+        } else {
+            let why = format!("no confirm for {SLOW:?}; a memory or disk alarm does that");
+            troubled.tell(target, &BusError::Blocked(why));
+            storing.await
         };
-        if !told {
-            tracing::warn!(?target, %error, "storing failed; the event stays unacknowledged and storing is tried again");
-            told = true;
+        match stored {
+            Ok(()) => {
+                troubled.over(target);
+                return true;
+            }
+            Err(error) => troubled.tell(target, &error),
         }
         tokio::time::sleep(pause.mul_f64(0.5 + world::random() / 2.0)).await;
         pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+/// A target as an operator calls it.
+fn place(target: &Target) -> String {
+    match target {
+        Target::Park(name) => format!("the parked queue of {name}"),
+        Target::Wait(name, delay) => format!("the wait of {delay:?} for {name}"),
+        Target::Dead(name) => format!("the dead letters of {name}"),
+        Target::Rejected => "the rejected messages".to_owned(),
+        Target::Platform { exchange, .. } => format!("the exchange {exchange}"),
+        Target::Source => "the source queue".to_owned(),
     }
 }

@@ -91,7 +91,8 @@ impl Handler<Incoming> for Router {
         match read {
             Err(reason) => {
                 let _ = announce(1);
-                tracing::warn!(reason, exchange = message.exchange, "message rejected");
+                let (exchange, routing_key) = (&message.exchange, &message.routing_key);
+                tracing::warn!(reason, exchange, routing_key, "message rejected");
                 self.board.source.rejected.add(1);
                 meter::rejected();
                 let _ = self.jobs.send(Job::Reject(Box::new((*message).clone()), reason, debt()));

@@ -4,16 +4,17 @@
 //! into the source queue. What the platform would have said by its exchange and routing key goes
 //! along as headers, so that type and trigger stay what they were. Read [`super::run`] next.
 
+use std::io::{self, Write as _};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use futures_util::stream;
+use futures_util::stream::{self, Stream};
 use indicatif::{ProgressBar, ProgressStyle};
 use lapin::types::{AMQPValue, FieldTable, LongString, ShortString};
 
 use super::run::connect;
 use super::{Context, Fault, input};
-use crate::bus::{Bus, Target};
+use crate::bus::{Bus, BusError, Target};
 use crate::config::Config;
 use crate::domain::delivery::Message;
 use crate::logic::message_file;
@@ -22,6 +23,8 @@ use crate::{samples, world};
 
 /// Publishes under way at once.
 const PIPELINE: usize = 200;
+/// A confirm that takes longer is told about.
+const SLOW: Duration = Duration::from_secs(5);
 
 /// What `send` is told.
 #[derive(Debug, clap::Args)]
@@ -57,7 +60,8 @@ pub fn send(context: &mut Context<'_>, arguments: &Arguments) -> Result<(), Faul
         bus.close().await;
         done
     })?;
-    writeln!(context.out, "{sent} events sent and confirmed")?;
+    let events = if sent == 1 { "event" } else { "events" };
+    writeln!(context.out, "{sent} {events} sent and confirmed")?;
     Ok(())
 }
 
@@ -99,14 +103,14 @@ async fn publish(
         let (target, message) = address(config, message);
         under_way.push(bus.store(target, message));
         while under_way.len() >= PIPELINE || (clock.is_some() && n + 1 < count) {
-            let Some(done) = under_way.next().await else { break };
-            told(done)?;
+            let Some(done) = next(&mut under_way, &bar).await? else { break };
+            told(done, sent, config)?;
             sent += 1;
             bar.inc(1);
         }
     }
-    while let Some(done) = under_way.next().await {
-        told(done)?;
+    while let Some(done) = next(&mut under_way, &bar).await? {
+        told(done, sent, config)?;
         sent += 1;
         bar.inc(1);
     }
@@ -114,11 +118,41 @@ async fn publish(
     Ok(sent)
 }
 
-fn told(done: Result<(), crate::bus::BusError>) -> Result<(), Fault> {
+/// The next confirm. One that takes long is told about, and waited for.
+async fn next<T>(
+    under_way: &mut (impl Stream<Item = T> + Unpin),
+    bar: &ProgressBar,
+) -> io::Result<Option<T>> {
+    if let Ok(done) = tokio::time::timeout(SLOW, under_way.next()).await {
+        return Ok(done);
+    }
+    let message = "warning: RabbitMQ confirms nothing; it may have a memory or disk alarm. Waiting";
+    bar.suspend(|| writeln!(io::stderr(), "{message}"))?;
+    Ok(under_way.next().await)
+}
+
+fn told(done: Result<(), BusError>, sent: usize, config: &Config) -> Result<(), Fault> {
     done.map_err(|error| Fault::Failed {
-        message: format!("the bus did not take an event: {error}"),
-        hint: Some("start `lockgate run` once, or see `lockgate topology`, so that queues and bindings exist".into()),
+        hint: Some(remedy(&error, config)),
+        message: format!("the bus did not take an event, after {sent} that it took: {error}"),
     })
+}
+
+/// What the one who sends can do about it.
+fn remedy(error: &BusError, config: &Config) -> String {
+    let queue = &config.source.queue;
+    match (error, config.source.bindings.first()) {
+        (BusError::Lost(_), _) => "is RabbitMQ up, and source.url right?".into(),
+        (BusError::Blocked(_), _) => "RabbitMQ has a memory or disk alarm: free some".into(),
+        (BusError::Refused(_), None) => format!(
+            "without source.bindings the queue {queue:?} is the platform's: it must be there"
+        ),
+        (BusError::Refused(_), Some(binding)) => format!(
+            "exchange {:?} must be there, with a binding that takes the routing key, and writable \
+             for this user; `lockgate run` declares it with topology = \"declare\"",
+            binding.exchange
+        ),
+    }
 }
 
 /// Where a message goes, and the message with its own exchange and routing key as headers.

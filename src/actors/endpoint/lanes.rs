@@ -33,11 +33,7 @@ impl Endpoint {
                 if !lane::keeps_up(&sight) {
                     let endpoint = self.name().as_str();
                     let waiting = self.express.len();
-                    tracing::info!(
-                        endpoint,
-                        waiting,
-                        "endpoint does not keep up; parking its events"
-                    );
+                    tracing::debug!(endpoint, waiting, "endpoint does not keep up");
                     self.lane = Lane::Parked;
                     self.pump(ctx);
                 }
@@ -64,7 +60,8 @@ impl Endpoint {
             self.lane = Lane::Express;
         }
         if lane_was != self.lane {
-            tracing::info!(endpoint = self.name().as_str(), "endpoint takes events directly again");
+            let endpoint = self.name().as_str();
+            tracing::debug!(endpoint, "endpoint takes events directly again");
             self.show();
         }
     }

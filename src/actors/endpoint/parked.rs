@@ -45,6 +45,8 @@ pub(super) struct ParkedLane {
     finishing: usize,
     not_before: Option<Instant>,
     pause: Duration,
+    /// That the queue cannot be consumed has been told.
+    told: bool,
     asked: Option<Instant>,
 }
 
@@ -72,6 +74,7 @@ impl ParkedLane {
             finishing: 0,
             not_before: None,
             pause: FIRST_PAUSE,
+            told: false,
             asked: None,
         }
     }
@@ -189,6 +192,7 @@ impl Endpoint {
         ctx: &mut Context<Self>,
     ) {
         let Subscription { generation, deliveries, control } = subscription;
+        self.parked.told = false;
         self.parked.not_before = None;
         self.parked.creditor.current.store(generation, Ordering::Release);
         let acks = Acks::start(generation, control);
@@ -201,8 +205,10 @@ impl Endpoint {
     }
 
     fn parked_failed(&mut self, error: &BusError) {
-        let endpoint = self.name().as_str();
-        if self.parked.pause == FIRST_PAUSE {
+        // That the whole bus is gone, ingress tells once for all endpoints.
+        if !matches!(error, BusError::Lost(_)) && !self.parked.told {
+            self.parked.told = true;
+            let endpoint = self.name().as_str();
             tracing::warn!(endpoint, %error, "cannot consume the parked queue; trying again");
         }
         let wait = self.parked.pause.mul_f64(0.5 + world::random() / 2.0);

@@ -5,7 +5,7 @@
 use std::sync::atomic::Ordering;
 
 use super::Endpoint;
-use crate::actors::board::Health;
+use crate::actors::board::{Health, Status};
 use crate::logic::breaker::State;
 use crate::logic::lane::Lane;
 use crate::{meter, world};
@@ -33,16 +33,34 @@ impl Endpoint {
             }
             State::Closed => Health::Healthy,
         };
+        let was = self.plan.shown.status();
         if self.plan.shown.set(health, world::now()) {
-            let (endpoint, state) = (self.name().as_str(), health.as_str());
-            let last_error = self.plan.shown.status().last_error.unwrap_or_default();
-            match health {
-                Health::Healthy | Health::Paused => {
-                    tracing::info!(endpoint, state, "endpoint state");
-                }
-                Health::Degraded | Health::Open | Health::Misconfigured => {
-                    tracing::warn!(endpoint, state, last_error, "endpoint state");
-                }
+            self.tell(&was, health);
+        }
+    }
+
+    /// One line for a change of state, and why.
+    fn tell(&self, was: &Status, health: Health) {
+        let (endpoint, state) = (self.name().as_str(), health.as_str());
+        let recovers = matches!(was.health, Health::Open | Health::Misconfigured);
+        let was = was.since.map_or("new", |_| was.health.as_str());
+        match health {
+            // Nothing has been attempted yet: no news.
+            Health::Healthy if was == "new" => tracing::debug!(endpoint, state, "endpoint state"),
+            Health::Healthy | Health::Paused => {
+                tracing::info!(endpoint, state, was, "endpoint state");
+            }
+            Health::Degraded if recovers => {
+                let reason = "it takes events again, those in its own queue first";
+                tracing::info!(endpoint, state, was, reason, "endpoint state");
+            }
+            Health::Degraded if self.breaker.streak() == 0 => {
+                let reason = "it does not keep up: its events go through its own queue";
+                tracing::warn!(endpoint, state, was, reason, "endpoint state");
+            }
+            Health::Degraded | Health::Open | Health::Misconfigured => {
+                let reason = self.plan.shown.status().last_error.unwrap_or_default();
+                tracing::warn!(endpoint, state, was, reason, "endpoint state");
             }
         }
     }

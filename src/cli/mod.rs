@@ -25,7 +25,7 @@ use crate::config::{Config, Environment, Location, Problems, load};
 #[derive(Debug, Parser)]
 #[command(name = "lockgate", version)]
 pub struct Cli {
-    /// The folder with <NAME>.toml.
+    /// The folder with NAME.toml.
     #[arg(long = "config", value_name = "DIR", default_value = "config", global = true)]
     folder: PathBuf,
     /// The environment.

@@ -3,11 +3,13 @@
 //! Owns the process around [`crate::app::Bridge`]: log, metrics, admin listener, signals. Refuses
 //! to know what a bridge does. Read [`crate::app`] next.
 
-use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
 
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Context, Fault};
+use crate::actors::board::Board;
 use crate::admin::{self, AdminState, Readiness};
 use crate::app::{self, Bridge};
 use crate::bus::Bus;
@@ -60,10 +62,11 @@ async fn bridge(config: &Config, bus: Arc<dyn Bus>, instance: &Instance) -> Resu
         .map_err(|error| Fault::failed(format!("cannot set up metrics: {error}")))?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let bridge = Bridge::start(config, bus, instance);
-    let board = bridge.board();
+    // The listener is bound first: a port that is taken is told before anything is consumed.
+    let shown: Arc<OnceLock<Arc<Board>>> = Arc::default();
+    let asked = Arc::clone(&shown);
     let readiness = move || {
-        if board.source.consuming.load(std::sync::atomic::Ordering::Relaxed) {
+        if asked.get().is_some_and(|board| board.source.consuming.load(Ordering::Relaxed)) {
             Readiness::Consuming
         } else {
             Readiness::NotConsuming("the source queue is not being consumed".into())
@@ -74,6 +77,8 @@ async fn bridge(config: &Config, bus: Arc<dyn Bus>, instance: &Instance) -> Resu
         message: format!("cannot listen on admin.listen {}: {error}", config.admin.listen),
         hint: Some("another process has the port; choose another in [admin] listen".into()),
     })?;
+    let bridge = Bridge::start(config, bus, instance);
+    let _ = shown.set(bridge.board());
     let server_handle = server.handle();
     actix_rt::spawn(server);
     tracing::info!(

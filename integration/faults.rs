@@ -96,6 +96,7 @@ fn an_endpoint_that_was_down_gets_every_event_afterwards() {
             let id = request.header("x-request-id").unwrap();
             assert_eq!(request.body, body(id), "the bytes are the same after parking");
         }
+        lockgate.reconciles().await;
         lockgate.terminate().await;
         assert_eq!(platform.depth("lockgate.ep.down.parked").await, 0);
         assert_eq!(platform.depth("lockgate.ep.down.dead").await, 0);
@@ -236,6 +237,7 @@ fn nothing_is_lost_by_kill_9_in_mid_flow() {
             (waiting == 0).then_some(())
         })
         .await;
+        lockgate.reconciles().await;
         lockgate.terminate().await;
         for queue in
             ["events", "lockgate.ep.flaky.dead", "lockgate.ep.steady.dead", "lockgate.rejected"]
@@ -271,6 +273,7 @@ fn the_bridge_comes_back_alone_when_rabbitmq_was_killed() {
         publish(&platform, "last").await;
         expected.insert("last".to_owned());
         until_all(&server, &expected).await;
+        lockgate.reconciles().await;
         lockgate.terminate().await;
         assert_eq!(platform.depth("events").await, 0);
     });

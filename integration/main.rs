@@ -16,5 +16,6 @@ mod http;
 mod main_job;
 mod mqtt;
 mod node;
+#[allow(dead_code, reason = "the tests under load use the rest")]
 mod support;
 mod transport_contract;

@@ -21,6 +21,7 @@ pub const ATTEMPT_DURATION: &str = "lockgate_attempt_duration_seconds";
 const RECEIVED: &str = "lockgate_events_received_total";
 const ACKNOWLEDGED: &str = "lockgate_events_acknowledged_total";
 const STALE: &str = "lockgate_events_stale_total";
+const EVENTS_IN_FLIGHT: &str = "lockgate_events_in_flight";
 const REJECTED: &str = "lockgate_events_rejected_total";
 const UNWANTED: &str = "lockgate_events_unwanted_total";
 const ROUTED: &str = "lockgate_routed_total";
@@ -39,6 +40,7 @@ pub fn describe() {
     describe_counter!(RECEIVED, "Messages that came from the source queue, repeats included");
     describe_counter!(ACKNOWLEDGED, "Messages acknowledged on the source queue");
     describe_counter!(STALE, "Messages whose connection was lost before they were acknowledged");
+    describe_gauge!(EVENTS_IN_FLIGHT, "Messages that are not acknowledged");
     describe_counter!(REJECTED, "Messages that are no event, kept in the rejected queue");
     describe_counter!(UNWANTED, "Events that no event configuration wants");
     describe_counter!(ROUTED, "Routes that came from the source queue");
@@ -68,6 +70,12 @@ pub fn acknowledged(messages: u64) {
 /// The connection of unacknowledged messages was lost; they come again.
 pub fn stale(messages: u64) {
     counter!(STALE).increment(messages);
+}
+
+/// How many messages of the source queue are not acknowledged now.
+pub fn events_in_flight(messages: usize) {
+    #[expect(clippy::cast_precision_loss, reason = "far fewer than 2^52 messages")]
+    gauge!(EVENTS_IN_FLIGHT).set(messages as f64);
 }
 
 /// A message was no event.

@@ -9,6 +9,9 @@ use super::{eventually, free_port};
 /// How long a bridge may take until it consumes.
 const READY: Duration = Duration::from_secs(60);
 
+/// How long the counters may take until they agree, once nothing moves.
+const RECONCILED: Duration = Duration::from_secs(20);
+
 /// A configuration folder with one environment, `test`.
 pub struct Configuration {
     /// The folder.
@@ -98,9 +101,37 @@ impl Lockgate {
         line.and_then(|line| line.rsplit(' ').next()?.parse().ok()).unwrap_or(0.0)
     }
 
+    /// Waits until its counters reconcile: everything that came is accounted for, at the source
+    /// and at every endpoint.
+    pub async fn reconciles(&self) {
+        let last = std::cell::RefCell::new(String::new());
+        let reconciled = super::within(RECONCILED, || async {
+            let (_, text) = self.get("/metrics").await?;
+            let difference = difference(&text);
+            last.replace(difference.clone().unwrap_or_default());
+            difference.is_none().then_some(())
+        });
+        assert!(reconciled.await.is_some(), "the counters do not reconcile: {}", last.borrow());
+    }
+
     /// What it has logged so far.
     pub fn log(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// What every instance has logged that was started from this folder.
+    pub fn logs(folder: &Path) -> String {
+        let mut files: Vec<PathBuf> =
+            std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+        files.retain(|path| path.extension().is_some_and(|extension| extension == "log"));
+        files.sort_by_key(|path| path.metadata().unwrap().modified().unwrap());
+        let read = |path: &PathBuf| std::fs::read_to_string(path).unwrap_or_default();
+        files.iter().map(read).collect::<Vec<_>>().join("-- the next instance --\n")
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.process.pid
     }
 
     /// `kill -9`.
@@ -116,4 +147,35 @@ impl Lockgate {
         })
         .await;
     }
+}
+
+/// Where the counters of a `/metrics` text disagree, in words.
+fn difference(text: &str) -> Option<String> {
+    let sum = |name: &str, label: &str| -> f64 {
+        let samples = text.lines().filter_map(|line| line.strip_prefix(name));
+        let samples = samples.filter(|rest| rest.starts_with([' ', '{']) && rest.contains(label));
+        samples.filter_map(|rest| rest.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+    };
+    let received = sum("lockgate_events_received_total", "");
+    let ended: f64 = ["events_acknowledged_total", "events_stale_total", "events_in_flight"]
+        .iter()
+        .map(|name| sum(&format!("lockgate_{name}"), ""))
+        .sum();
+    if (received - ended).abs() > 0.5 {
+        return Some(format!("source: {received} received, {ended} accounted for"));
+    }
+    let endpoints =
+        text.lines().filter_map(|line| line.strip_prefix("lockgate_in_flight{endpoint="));
+    for endpoint in endpoints.filter_map(|rest| rest.split('}').next()) {
+        let label = format!("endpoint={endpoint}");
+        let came = sum("lockgate_routed_total", &label) + sum("lockgate_resumed_total", &label);
+        let went: f64 = ["routes_total", "routes_stale_total", "in_flight"]
+            .iter()
+            .map(|name| sum(&format!("lockgate_{name}"), &label))
+            .sum();
+        if (came - went).abs() > 0.5 {
+            return Some(format!("endpoint {endpoint}: {came} came, {went} accounted for"));
+        }
+    }
+    None
 }

@@ -24,7 +24,16 @@ pub fn on_system<F: Future<Output = ()> + 'static>(body: F) {
 }
 
 /// Waits until `condition` gives a value; fails loudly, naming `what`, when it takes too long.
-pub async fn eventually<T, F, C>(what: &str, within: Duration, mut condition: C) -> T
+pub async fn eventually<T, F, C>(what: &str, limit: Duration, condition: C) -> T
+where
+    C: FnMut() -> F,
+    F: Future<Output = Option<T>>,
+{
+    within(limit, condition).await.unwrap_or_else(|| panic!("{what}: not within {limit:?}"))
+}
+
+/// The first value that `condition` gives; `None` when it takes too long.
+pub async fn within<T, F, C>(limit: Duration, mut condition: C) -> Option<T>
 where
     C: FnMut() -> F,
     F: Future<Output = Option<T>>,
@@ -33,9 +42,11 @@ where
     let start = Instant::now();
     loop {
         if let Some(value) = condition().await {
-            return value;
+            return Some(value);
         }
-        assert!(start.elapsed() < within, "{what}: not within {within:?}");
+        if start.elapsed() >= limit {
+            return None;
+        }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }

@@ -229,6 +229,7 @@ impl Actor for Ingress {
         }
         ctx.run_interval(TICK, |ingress, ctx| {
             ingress.flush();
+            meter::events_in_flight(ingress.live.as_ref().map_or(0, Acks::outstanding));
             if ingress.live.as_ref().is_some_and(Acks::is_lost) {
                 ingress.lost(ctx);
             }

@@ -440,6 +440,38 @@ fn a_silent_server_is_given_up_in_time() {
 }
 
 #[test]
+fn what_was_acknowledged_before_an_orderly_close_does_not_come_again() {
+    on_system(async {
+        let place = node().place();
+        for _ in 0..3 {
+            let first = bus(&place);
+            first.prepare(vec![endpoint()], Vec::new()).await.unwrap();
+            let all: Vec<String> = (0..600).map(|n| n.to_string()).collect();
+            let stores = all.iter().map(|text| first.store(Target::Source, message(text)));
+            assert!(join_all(stores).await.iter().all(Result::is_ok));
+            let mut subscription = first.consume(Queue::Source, 600).await.unwrap();
+            let mut kept = BTreeSet::new();
+            for _ in &all {
+                let delivery = next(&mut subscription).await;
+                if delivery.tag % 2 == 0 {
+                    subscription.control.ack(delivery.tag, false).await.unwrap();
+                } else {
+                    kept.insert(String::from_utf8(delivery.message.body.to_vec()).unwrap());
+                }
+            }
+            subscription.control.flush().await.unwrap();
+            first.close().await;
+            let client = Client::connect(&place.url).await;
+            let left = client.take(&format!("{}.events", place.prefix), kept.len()).await;
+            let left: BTreeSet<String> =
+                left.iter().map(|m| String::from_utf8(m.body.to_vec()).unwrap()).collect();
+            let again: Vec<_> = left.difference(&kept).collect();
+            assert!(again.is_empty(), "acknowledged, and came again: {}", again.len());
+        }
+    });
+}
+
+#[test]
 fn an_alarm_stops_stores_and_nothing_else() {
     let node = rough_node();
     on_system(async move {

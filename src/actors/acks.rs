@@ -15,6 +15,11 @@ use super::route::Note;
 use crate::bus::Control;
 use crate::logic::ledger::{Ack, Ledger};
 
+/// Bounds the end of a subscription.
+const FINISH: Duration = Duration::from_secs(5);
+/// What an operator is told when it was not enough.
+const UNSURE: &str = "the last acknowledgements may be lost; some events may be repeated";
+
 /// The ledger of one subscription, at work.
 pub struct Acks {
     /// The subscription.
@@ -98,10 +103,18 @@ impl Acks {
         self.ledger.outstanding()
     }
 
-    /// Ends when everything that was flushed has been sent; bounded to five seconds.
+    /// Ends when the bus has taken everything that was flushed; bounded to five seconds.
     pub async fn finish(self) {
         drop(self.sender);
-        let _ = tokio::time::timeout(Duration::from_secs(5), self.task).await;
+        let taken = async {
+            let _ = self.task.await;
+            self.control.flush().await
+        };
+        match tokio::time::timeout(FINISH, taken).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "{UNSURE}"),
+            Err(_) => tracing::warn!(error = "the bus does not answer", "{UNSURE}"),
+        }
     }
 
     fn now(&self) -> Duration {

@@ -86,6 +86,16 @@ pub trait Control: Send + Sync {
     /// When the subscription is lost: the messages will come again.
     fn ack(&self, tag: u64, multiple: bool) -> BoxFuture<'static, Result<(), BusError>>;
 
+    /// Ends when the bus has taken for good every acknowledgement that was sent before. Without
+    /// it an orderly end may lose some, and their messages come again. Nothing may be acknowledged
+    /// after it: it is the last step before the subscription is dropped or the bus closed.
+    ///
+    /// # Errors
+    /// When the subscription is lost: some of the messages may come again.
+    fn flush(&self) -> BoxFuture<'static, Result<(), BusError>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
     /// Stops new deliveries; those already here can still be acknowledged. `deliveries` ends after
     /// the last one. Idempotent.
     ///

@@ -5,11 +5,13 @@
 //! [`super::store`] next.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt as _, StreamExt as _};
-use lapin::options::{BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicQosOptions};
+use lapin::options::{
+    BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicQosOptions, QueueDeclareOptions,
+};
 use lapin::types::{FieldTable, ShortString};
 use lapin::{Channel, Consumer};
 use tokio::sync::mpsc;
@@ -18,6 +20,10 @@ use super::{ANSWER_TIMEOUT, Consuming, Inner, bus_error, short};
 use crate::bus::{BusError, Control, Delivery, Queue, Subscription};
 use crate::domain::delivery::Message;
 use crate::transport::amqp_link::{LinkError, bounded};
+
+/// A quorum queue takes so many acknowledgements at once before RabbitMQ's channel keeps further
+/// ones to itself (`quorum_commands_soft_limit`), less a reserve.
+const TAKEN_AT_ONCE: u32 = 24;
 
 /// Starts a consumer on a channel of its own.
 pub(super) async fn start(
@@ -35,8 +41,10 @@ pub(super) async fn start(
         .map_err(|error| bus_error(&format!("consume queue '{name}'"), &error))?;
     let (sender, deliveries) = mpsc::channel(usize::from(prefetch));
     tokio::spawn(pump(generation, consumer, channel.clone(), sender));
-    let cancelled = AtomicBool::new(false);
-    let control = Arc::new(ChannelControl { channel, tag, cancelled, _kept: consuming });
+    let (cancelled, sent) = (AtomicBool::new(false), AtomicU32::new(0));
+    let queue = name;
+    let control =
+        Arc::new(ChannelControl { channel, queue, tag, cancelled, sent, _kept: consuming });
     Ok(Subscription { generation, deliveries, control })
 }
 
@@ -97,8 +105,11 @@ pub(super) fn message(delivery: lapin::message::Delivery) -> Message {
 
 struct ChannelControl {
     channel: Channel,
+    queue: String,
     tag: ShortString,
     cancelled: AtomicBool,
+    /// Acknowledgements that were sent.
+    sent: AtomicU32,
     /// The connection lives as long as a subscription on it does.
     _kept: Arc<Consuming>,
 }
@@ -106,11 +117,42 @@ struct ChannelControl {
 impl Control for ChannelControl {
     fn ack(&self, tag: u64, multiple: bool) -> BoxFuture<'static, Result<(), BusError>> {
         let channel = self.channel.clone();
+        let sent = self.sent.load(Ordering::Relaxed);
+        self.sent.store(sent.saturating_add(1), Ordering::Relaxed);
         async move {
             let done = channel.basic_ack(tag, BasicAckOptions { multiple });
             bounded(ANSWER_TIMEOUT, done).await.map_err(|error| lost("acknowledge", &error))
         }
         .boxed()
+    }
+
+    /// RabbitMQ's channel keeps acknowledgements to itself while a quorum queue has not applied
+    /// earlier ones, and forgets them when it closes. A new consumer is a command that the queue
+    /// applies after what it was sent, and answers; the answer brings the channel to send what it
+    /// has kept. Two questions on the channel then wait for that. The price is one message that
+    /// may be delivered to that consumer and go back, so it is paid only where something may have
+    /// been kept.
+    fn flush(&self) -> BoxFuture<'static, Result<(), BusError>> {
+        if self.sent.load(Ordering::Relaxed) <= TAKEN_AT_ONCE {
+            return std::future::ready(Ok(())).boxed();
+        }
+        let (channel, queue, tag) = (self.channel.clone(), self.queue.clone(), self.tag.clone());
+        let flushing = async move {
+            let name = short(&queue)?;
+            let one = channel.basic_qos(1, BasicQosOptions::default());
+            bounded(ANSWER_TIMEOUT, one).await?;
+            let tag = ShortString::from(format!("{tag}-flush"));
+            let (options, none) = (BasicConsumeOptions::default(), FieldTable::default());
+            let last = channel.basic_consume(name.clone(), tag, options, none);
+            let _kept = bounded(ANSWER_TIMEOUT, last).await?;
+            for _ in 0..2 {
+                let passive = QueueDeclareOptions { passive: true, ..Default::default() };
+                let asked = channel.queue_declare(name.clone(), passive, FieldTable::default());
+                bounded(ANSWER_TIMEOUT, asked).await?;
+            }
+            Ok(())
+        };
+        flushing.map(|done| done.map_err(|error| lost("flush acknowledgements", &error))).boxed()
     }
 
     fn cancel(&self) -> BoxFuture<'static, Result<(), BusError>> {

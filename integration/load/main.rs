@@ -7,9 +7,11 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::indexing_slicing,
+    clippy::print_stdout,
     reason = "this crate is tests from end to end"
 )]
 
+mod isolation;
 mod stops;
 #[path = "../support/mod.rs"]
 #[allow(dead_code, unused_imports, reason = "the other integration tests use the rest")]

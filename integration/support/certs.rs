@@ -21,6 +21,18 @@ pub fn make(folder: &Path) -> Certs {
 
 /// As [`make`], for other names.
 pub fn make_for(folder: &Path, names: &[&str]) -> Certs {
+    sign(folder, names, |_| {})
+}
+
+/// As [`make`], but the server's certificate was valid until 2001 only.
+pub fn make_expired(folder: &Path) -> Certs {
+    sign(folder, &["localhost", "127.0.0.1"], |server| {
+        server.not_before = rcgen::date_time_ymd(2000, 1, 1);
+        server.not_after = rcgen::date_time_ymd(2001, 1, 1);
+    })
+}
+
+fn sign(folder: &Path, names: &[&str], change: impl FnOnce(&mut CertificateParams)) -> Certs {
     let ca_key = KeyPair::generate().unwrap();
     let mut ca = CertificateParams::new(Vec::new()).unwrap();
     ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -30,7 +42,8 @@ pub fn make_for(folder: &Path, names: &[&str]) -> Certs {
 
     let key = KeyPair::generate().unwrap();
     let names: Vec<String> = names.iter().map(ToString::to_string).collect();
-    let params = CertificateParams::new(names).unwrap();
+    let mut params = CertificateParams::new(names).unwrap();
+    change(&mut params);
     let cert = params.signed_by(&key, &issuer).unwrap();
 
     let write = |name: &str, text: String| {

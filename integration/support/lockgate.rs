@@ -46,10 +46,11 @@ impl Lockgate {
         let log = configuration.folder.join(format!("lockgate-{admin}.log"));
         let folder = configuration.folder.to_str().unwrap();
         let arguments = ["--config", folder, "--env", "test", "run"];
-        let mut environment: Vec<(String, String)> =
-            more.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
-        environment.push(("LOCKGATE__ADMIN__LISTEN".into(), format!("127.0.0.1:{admin}")));
-        environment.push(("RUST_LOG".into(), "lockgate=debug".into()));
+        let mut environment: Vec<(String, String)> = vec![
+            ("LOCKGATE__ADMIN__LISTEN".into(), format!("127.0.0.1:{admin}")),
+            ("RUST_LOG".into(), "lockgate=debug".into()),
+        ];
+        environment.extend(more.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
         let process =
             Process::start(env!("CARGO_BIN_EXE_lockgate"), &arguments, &environment, &log);
         Self {
@@ -146,6 +147,23 @@ impl Lockgate {
             (!self.process.alive()).then_some(())
         })
         .await;
+    }
+}
+
+impl Lockgate {
+    /// Sends a signal: `STOP` freezes it, `CONT` lets it go on.
+    pub fn signal(&self, name: &str) {
+        self.process.signal(name);
+    }
+
+    /// The most memory that it ever had in use, in KiB.
+    pub fn peak_memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.pid));
+        let peak = |status: String| {
+            let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?.trim();
+            line.split(' ').next()?.parse().ok()
+        };
+        status.ok().and_then(peak).expect("no VmHWM: the process is gone")
     }
 }
 

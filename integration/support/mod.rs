@@ -1,6 +1,7 @@
 //! What the integration tests stand on: private servers, certificates, waiting with a deadline.
 
 pub mod certs;
+pub mod counter;
 pub mod http;
 pub mod lockgate;
 pub mod mosquitto;

@@ -402,4 +402,22 @@ impl Client {
     pub async fn delete(&self, queue: &str) {
         self.channel.queue_delete(queue.into(), QueueDeleteOptions::default()).await.unwrap();
     }
+
+    /// Begins to publish one message; what it gives ends with whether RabbitMQ has taken it.
+    pub async fn begin_publish(
+        &self,
+        exchange: &str,
+        key: &str,
+        body: &[u8],
+    ) -> impl Future<Output = bool> + use<> {
+        let options = BasicPublishOptions { mandatory: true, immediate: false };
+        let properties = Properties::default().with_delivery_mode(2);
+        let (exchange, key) = (exchange.into(), key.into());
+        let sent = self.channel.basic_publish(exchange, key, options, body, properties).await;
+        let confirm = sent.unwrap();
+        async move {
+            let confirm = confirm.await.unwrap();
+            confirm.is_ack() && confirm.take_message().is_none()
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! The breaker: when an endpoint is left alone, and how it is tried again.
 //!
 //! Owns the states *closed*, *open* and *half-open* of one endpoint in one instance, and the ramp
-//! after a recovery. Refuses to start attempts or timers: the endpoint actor does. Time is the
+//! at its beginning and after a recovery. Refuses to start attempts or timers: the endpoint actor does. Time is the
 //! duration since any fixed moment. Read [`super::lane`] next.
 
 use std::collections::VecDeque;
@@ -104,7 +104,8 @@ pub struct Breaker {
 }
 
 impl Breaker {
-    /// A closed breaker with a full window.
+    /// A closed breaker of an endpoint that has not shown yet that it takes anything: its window
+    /// begins with one attempt, so that one that refuses everybody is asked once, not by a crowd.
     #[must_use]
     pub fn new(settings: BreakerSettings, max_in_flight: u16, now: Duration) -> Self {
         let failures = settings.failures.unwrap_or_else(|| u32::from(max_in_flight).max(5));
@@ -120,7 +121,7 @@ impl Breaker {
             openings: 0,
             misconfigurations: 0,
             closed_since: now,
-            ramp: max_in_flight,
+            ramp: 1,
         }
     }
 
@@ -178,7 +179,10 @@ impl Breaker {
             Verdict::Failed { class: Class::Transient, .. } => self.failed(now),
             Verdict::Failed { class: Class::Misconfigured, .. } => self.misconfigured(now),
             // The peer answered, and only this event is at fault.
-            Verdict::Failed { class: Class::Permanent, .. } => self.remember(now, false),
+            Verdict::Failed { class: Class::Permanent, .. } => {
+                self.remember(now, false);
+                self.grow();
+            }
         }
     }
 
@@ -193,7 +197,7 @@ impl Breaker {
                 self.ramp = 1;
             }
             State::Closed => {
-                self.ramp = self.ramp.saturating_add(1).min(self.max_in_flight);
+                self.grow();
                 if now.saturating_sub(self.closed_since) >= CALM {
                     self.openings = 0;
                     self.misconfigurations = 0;
@@ -201,6 +205,11 @@ impl Breaker {
             }
             State::Open { .. } => {}
         }
+    }
+
+    /// The peer has answered: one attempt more may be under way at once.
+    fn grow(&mut self) {
+        self.ramp = self.ramp.saturating_add(1).min(self.max_in_flight);
     }
 
     fn failed(&mut self, now: Duration) {
@@ -406,6 +415,20 @@ mod tests {
             breaker.judge(breaker.epoch(), Verdict::Delivered, at(31));
             assert_eq!(breaker.window(at(31)), expected);
         }
+    }
+
+    #[test]
+    fn a_new_endpoint_is_asked_by_one_attempt_first() {
+        let mut breaker = breaker();
+        assert_eq!(breaker.window(at(0)), 1);
+        for expected in [2, 3] {
+            breaker.judge(0, Verdict::Delivered, at(0));
+            assert_eq!(breaker.window(at(0)), expected);
+        }
+        breaker.judge(0, PERMANENT, at(0));
+        assert_eq!(breaker.window(at(0)), 4, "an answer is an answer");
+        fail(&mut breaker, 1, at(0));
+        assert_eq!(breaker.window(at(0)), 4);
     }
 
     #[test]

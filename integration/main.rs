@@ -16,6 +16,8 @@ mod http;
 mod main_job;
 mod mqtt;
 mod node;
+mod panics;
+mod proxy;
 #[allow(dead_code, reason = "the tests under load use the rest")]
 mod support;
 mod transport_contract;

@@ -18,7 +18,7 @@
 //! | 0 | [`domain`] | the nouns, as plain data |
 //! | 1 | [`logic`] | every decision, as pure functions and state machines |
 //! | 2 | [`transport`], [`bus`] | the wire to partners; where events come from and are parked |
-//! | 2 | [`world`], [`meter`] | time, chance and identity; what is counted |
+//! | 2 | [`world`], [`meter`], [`failpoint`] | time, chance and identity; what is counted; where tests make it panic |
 //! | 3 | [`config`] | what the operator wrote, as types that cannot be wrong |
 //! | 4 | [`actors`] | thin shells around the logic |
 //! | 5 | [`admin`] | the HTTP listener for operators |
@@ -36,6 +36,7 @@ pub mod config;
 #[cfg(feature = "demo")]
 pub mod demo;
 pub mod domain;
+pub mod failpoint;
 pub mod logic;
 pub mod meter;
 pub mod samples;

@@ -33,7 +33,7 @@ pub enum TelemetryError {
     Twice(#[source] tracing_subscriber::util::TryInitError),
 }
 
-/// Sets up the process's log on standard error. `directives` is what `RUST_LOG` says, if anything.
+/// Sets up the process's log on standard error, for panics too. `directives` is what `RUST_LOG` says, if anything.
 ///
 /// # Errors
 /// When the directives cannot be read, or the log is set up already.
@@ -41,7 +41,21 @@ pub fn init(format: LogFormat, directives: Option<&str>) -> Result<(), Telemetry
     let colours = std::io::stderr().is_terminal();
     subscriber(format, directives, colours, std::io::stderr)?
         .try_init()
-        .map_err(TelemetryError::Twice)
+        .map_err(TelemetryError::Twice)?;
+    log_panics();
+    Ok(())
+}
+
+/// From now on a panic is one line in the log: where it was, and what the code itself says of it. A
+/// text that was made at run time is left out: it may hold a part of an event, or a secret.
+fn log_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string);
+        let words = panic.payload().downcast_ref::<&'static str>();
+        let thread = std::thread::current();
+        let (thread, words) = (thread.name(), words.copied());
+        tracing::error!(place, thread, words, "panicked: a fault of lockgate");
+    }));
 }
 
 /// The subscriber that [`init`] installs, for any writer.

@@ -6,6 +6,7 @@ pub mod http;
 pub mod lockgate;
 pub mod mosquitto;
 pub mod process;
+pub mod proxy;
 pub mod rabbitmq;
 pub mod unconfirmed;
 

@@ -4,16 +4,18 @@
 //! its routes went to parking by themselves. Refuses to look after anything else: ingress, router
 //! and parking run nothing of a partner's. actix's own supervisor does not survive a panic.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use actix::prelude::*;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
+use super::board::Health;
 use super::endpoint::{Drain, Endpoint, Hello, LONGEST_DRAIN, Plan, Quiesce};
 use super::router::{Router, Started};
 use crate::domain::names::Name;
+use crate::world;
 
 /// The first pause before rebuilding; doubles.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -44,9 +46,10 @@ pub struct Watchdog {
     entries: BTreeMap<Name, Entry>,
     obituaries: Option<mpsc::UnboundedReceiver<Name>>,
     router: Addr<Router>,
-    /// Resolved when every endpoint actor has been introduced to the router.
+    /// Resolved when every endpoint actor has been introduced to the router, or has died before.
     staffed: Option<oneshot::Sender<()>>,
-    introduced: usize,
+    /// Those of which neither is known.
+    expected: BTreeSet<Name>,
     stopping: bool,
 }
 
@@ -64,12 +67,13 @@ impl Watchdog {
             let born = Instant::now();
             (name, Entry { watched, address: None, born, pause: FIRST_PAUSE })
         };
+        let entries: BTreeMap<Name, Entry> = watched.into_iter().map(entry).collect();
         Self {
-            entries: watched.into_iter().map(entry).collect(),
+            expected: entries.keys().cloned().collect(),
+            entries,
             obituaries: Some(obituaries),
             router,
             staffed: Some(staffed),
-            introduced: 0,
             stopping: false,
         }
     }
@@ -89,20 +93,25 @@ impl Watchdog {
         ctx.spawn(address.send(Hello).into_actor(self).map(move |greeted, watchdog, _| {
             if greeted.is_ok() {
                 watchdog.introduce(started);
+            } else {
+                // It died on the way: nobody else waits for it. Its events are parked until it is
+                // built again, which its obituary sees to.
+                watchdog.expected.remove(&started.name);
+                watchdog.everybody_there();
             }
         }));
     }
 
     fn introduce(&mut self, started: Started) {
+        self.expected.remove(&started.name);
         if let Err(error) = self.router.try_send(started) {
             tracing::error!(%error, "the router does not take a new endpoint actor");
         }
-        self.introduced += 1;
         self.everybody_there();
     }
 
     fn everybody_there(&mut self) {
-        if self.introduced >= self.entries.len()
+        if self.expected.is_empty()
             && let Some(staffed) = self.staffed.take()
         {
             let _ = staffed.send(());
@@ -136,6 +145,9 @@ impl StreamHandler<Name> for Watchdog {
         }
         let pause = entry.pause;
         entry.pause = (pause * 2).min(LONGEST_PAUSE);
+        let shown = &entry.watched.plan.shown;
+        shown.explain("its actor died: a fault of lockgate".to_owned());
+        shown.set(Health::Open, world::now());
         tracing::error!(endpoint = name.as_str(), ?pause, "endpoint actor died; building it again");
         ctx.run_later(pause, move |watchdog, ctx| watchdog.build(&name, ctx));
     }

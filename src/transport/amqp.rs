@@ -221,6 +221,7 @@ impl Amqp {
         match error {
             LinkError::Timeout(after) => classify::timeout(&what, after),
             LinkError::Dns(host) => classify::dns(&host),
+            LinkError::DnsUnavailable(host) => classify::dns_unavailable(&host),
             LinkError::Tls(cause) => classify::tls(&cause),
             LinkError::Io(kind) => classify::io(kind, &what),
             LinkError::Reply { code, text } => classify::amqp::reply(code, &text),

@@ -9,13 +9,14 @@ use super::code::code_only;
 const MAX_LINES: usize = 350;
 
 /// The module at the top of the crate, and its floor. A file uses its own floor and lower ones.
-const FLOORS: [(&str, u8); 14] = [
+const FLOORS: [(&str, u8); 15] = [
     ("domain", 0),
     ("logic", 1),
     ("transport", 2),
     ("bus", 2),
     ("world", 2),
     ("meter", 2),
+    ("failpoint", 2),
     ("config", 3),
     ("actors", 4),
     ("admin", 5),

@@ -14,6 +14,7 @@ use super::super::parking::Job;
 use super::super::route::Route;
 use super::{Endpoint, Waiting};
 use crate::domain::delivery::{Failure, Outcome, Outgoing, Settlement};
+use crate::failpoint::{self, Place};
 use crate::logic::breaker::Verdict;
 use crate::logic::settle::{self, Next, PANICKED};
 use crate::transport::{self, Publisher};
@@ -43,7 +44,11 @@ impl Endpoint {
                 return self.ended(attempt, &outcome, ctx);
             }
         };
-        let publishing = AssertUnwindSafe(async move { publisher.publish(outgoing).await });
+        let endpoint = self.name().clone();
+        let publishing = AssertUnwindSafe(async move {
+            failpoint::reach(Place::Attempt, endpoint.as_str(), Some(&outgoing.event_id));
+            publisher.publish(outgoing).await
+        });
         let publishing = publishing.catch_unwind().into_actor(self);
         ctx.spawn(publishing.map(move |done, endpoint, ctx| {
             let outcome = done.unwrap_or_else(|_| endpoint.panicked());
@@ -55,6 +60,7 @@ impl Endpoint {
     fn render(&self, route: &Route) -> Result<Outgoing, Failure> {
         let endpoint = &self.plan.endpoint;
         let (event, name) = (&route.work.event, &route.work.configuration);
+        failpoint::reach(Place::Render, endpoint.name.as_str(), Some(&event.id));
         let configuration =
             self.plan.routing.resume(event, &endpoint.name, Some(name.as_str())).ok_or_else(
                 || Failure::permanent("no_longer_configured", "no event configuration wants it"),
@@ -69,6 +75,7 @@ impl Endpoint {
             return Ok(Rc::clone(publisher));
         }
         let endpoint = &self.plan.endpoint;
+        failpoint::reach(Place::Publisher, endpoint.name.as_str(), None);
         let built = endpoint.transport.publisher(endpoint.name.as_str(), &self.plan.instance);
         let publisher =
             built.map_err(|error| Failure::misconfigured("not_prepared", error.to_string()))?;

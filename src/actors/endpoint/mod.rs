@@ -15,6 +15,7 @@ use std::collections::{HashMap, VecDeque};
 use std::num::NonZeroUsize;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use actix::prelude::*;
@@ -32,6 +33,7 @@ use crate::bus::Bus;
 use crate::config;
 use crate::domain::delivery::Settlement;
 use crate::domain::names::Name;
+use crate::failpoint::{self, Place};
 use crate::logic::breaker::{Breaker, State};
 use crate::logic::intake::IntakeSettings;
 use crate::logic::lane::Lane;
@@ -70,10 +72,12 @@ pub struct Plan {
 }
 
 /// Tells the watchdog, however the actor ends.
-struct Life(UnboundedSender<Name>, Name);
+struct Life(UnboundedSender<Name>, Name, Arc<Shown>);
 
 impl Drop for Life {
     fn drop(&mut self) {
+        // Room that nobody can use would make others leave the express lane.
+        self.2.has_room.store(false, Ordering::Relaxed);
         let _ = self.0.send(self.1.clone());
     }
 }
@@ -113,12 +117,15 @@ impl Endpoint {
     /// An endpoint that begins when its actor starts. Call it on the arbiter that will run it.
     #[must_use]
     pub fn new(plan: Plan) -> Self {
+        let (obituary, shown) = (plan.obituary.clone(), Arc::clone(&plan.shown));
+        // First of all: whatever panics from here on, the watchdog hears of it.
+        let life = Life(obituary, plan.endpoint.name.clone(), shown);
+        failpoint::reach(Place::Start, plan.endpoint.name.as_str(), None);
         let (breaker, max) = (plan.endpoint.breaker.clone(), plan.endpoint.max_in_flight);
         let limiter = plan.endpoint.rate_limit.and_then(|limit| {
             let period = limit.per.checked_div(limit.count)?;
             governor::Quota::with_period(period).map(governor::RateLimiter::direct)
         });
-        let life = Life(plan.obituary.clone(), plan.endpoint.name.clone());
         Self {
             publisher: None,
             breaker: Breaker::new(breaker, max, Duration::ZERO),
@@ -268,6 +275,7 @@ impl Handler<Deliver> for Endpoint {
         if self.draining.is_some() {
             return self.came_late(route);
         }
+        failpoint::reach(Place::Endpoint, self.name().as_str(), Some(&route.work.event.id));
         if let Some(route) = self.unless_repeat(route) {
             self.express.push_back(Waiting { route, since: Instant::now() });
             self.pump(ctx);

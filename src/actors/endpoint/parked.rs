@@ -20,6 +20,7 @@ use super::super::parking::Job;
 use super::super::route::{Creditor, Debt, Note};
 use super::{Endpoint, Waiting};
 use crate::bus::{BusError, Delivery, Queue, Subscription};
+use crate::failpoint::{self, Place};
 use crate::logic::breaker::State;
 use crate::logic::settle::Next;
 use crate::world;
@@ -270,6 +271,7 @@ impl Endpoint {
         live.acks.take(&Note::Routed { generation, tag, routes: 1 });
         let debt = Debt { generation, tag, creditor: self.parked.creditor.clone() };
         let Some((route, wanted)) = self.resume(message, debt) else { return };
+        failpoint::reach(Place::Endpoint, self.name().as_str(), Some(&route.work.event.id));
         if !wanted {
             let _ = self.plan.jobs.send(Job::Settle(route, Next::Dead));
         } else if ending {

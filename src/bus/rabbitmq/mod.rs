@@ -227,6 +227,7 @@ fn bus_error(what: &str, error: &LinkError) -> BusError {
         LinkError::Blocked(reason) => BusError::Blocked(reason.clone()),
         LinkError::Timeout(_)
         | LinkError::Dns(_)
+        | LinkError::DnsUnavailable(_)
         | LinkError::Io(_)
         | LinkError::Lost(_)
         | LinkError::Reply { code: 320 | 501..=506 | 541, .. } => BusError::Lost(text),

@@ -15,6 +15,7 @@ use lapin::uri::AMQPUri;
 use lapin::{AsyncTcpStream, Connection, ConnectionProperties};
 
 use super::{LinkError, LinkSettings};
+use crate::logic::classify;
 
 /// A second handle on a connection's socket, to end it from outside.
 #[derive(Clone, Default)]
@@ -108,23 +109,28 @@ async fn resolve(host: String, port: u16) -> io::Result<Vec<SocketAddr>> {
     let name = host.clone();
     let look_up = move || (name.as_str(), port).to_socket_addrs().map(Iterator::collect);
     match tokio::task::spawn_blocking(look_up).await.map_err(io::Error::other)? {
-        Ok(list) if Vec::is_empty(&list) => Err(io::Error::other(NoAddress(host))),
+        Ok(list) if Vec::is_empty(&list) => Err(io::Error::other(NoAddress::Unknown(host))),
         Ok(list) => Ok(list),
-        // The standard library has no kind for it: a name server that does not answer.
-        Err(error) if error.to_string().contains("Temporary") => {
-            Err(io::ErrorKind::HostUnreachable.into())
+        Err(error) if classify::is_unknown_name(&error) => {
+            Err(io::Error::other(NoAddress::Unknown(host)))
         }
-        Err(_) => Err(io::Error::other(NoAddress(host))),
+        Err(_) => Err(io::Error::other(NoAddress::Unanswered(host))),
     }
 }
 
 /// A host without an address, on its way through lapin's errors.
 #[derive(Debug)]
-struct NoAddress(String);
+enum NoAddress {
+    Unknown(String),
+    Unanswered(String),
+}
 
 impl fmt::Display for NoAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the name {} does not resolve", self.0)
+        match self {
+            Self::Unknown(host) => write!(f, "the name {host} does not resolve"),
+            Self::Unanswered(host) => write!(f, "no name server says where {host} is"),
+        }
     }
 }
 
@@ -133,8 +139,10 @@ impl std::error::Error for NoAddress {}
 /// What an error of the network is, looked at closely.
 pub(super) fn io_error(error: &io::Error) -> LinkError {
     if let Some(inner) = error.get_ref() {
-        if let Some(NoAddress(host)) = inner.downcast_ref() {
-            return LinkError::Dns(host.clone());
+        match inner.downcast_ref() {
+            Some(NoAddress::Unknown(host)) => return LinkError::Dns(host.clone()),
+            Some(NoAddress::Unanswered(host)) => return LinkError::DnsUnavailable(host.clone()),
+            None => {}
         }
         if let Some(cause) = inner.downcast_ref::<rustls::Error>() {
             return LinkError::Tls(cause.to_string());

@@ -57,6 +57,9 @@ pub enum LinkError {
     /// The host has no address.
     #[error("the name {0} does not resolve")]
     Dns(String),
+    /// No name server said where the host is; that passes.
+    #[error("no name server says where {0} is")]
+    DnsUnavailable(String),
     /// The handshake or the certificate.
     #[error("TLS verification failed: {0}")]
     Tls(String),

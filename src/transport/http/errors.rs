@@ -33,9 +33,11 @@ pub(super) fn send(error: SendRequestError, what: &str, host: &str) -> Failure {
 
 fn connect(error: ConnectError, what: &str, host: &str) -> Failure {
     match error {
-        ConnectError::Resolver(_) | ConnectError::NoRecords | ConnectError::Unresolved => {
-            classify::dns(host)
-        }
+        ConnectError::Resolver(cause) => match cause.downcast_ref::<io::Error>() {
+            Some(cause) => classify::lookup(cause, host),
+            None => classify::dns(host),
+        },
+        ConnectError::NoRecords | ConnectError::Unresolved => classify::dns(host),
         ConnectError::Timeout => {
             Failure::transient("timeout", format!("{what}: connecting timed out"))
         }

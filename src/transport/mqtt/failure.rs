@@ -18,7 +18,9 @@ pub(super) fn connecting(error: &ConnectionError, target: &str, host: &str) -> F
     match error {
         // Only the lookup and TCP end here. What the operating system said about a socket has a
         // number, what the resolver said has none.
-        ConnectionError::Io(cause) if cause.raw_os_error().is_none() => resolver(cause, host),
+        ConnectionError::Io(cause) if cause.raw_os_error().is_none() => {
+            classify::lookup(cause, host)
+        }
         ConnectionError::Io(cause) | ConnectionError::Tls(TlsError::Io(cause)) => {
             io_or_tls(cause, target)
         }
@@ -56,14 +58,6 @@ pub(super) fn connected(error: &ConnectionError, target: &str) -> Failure {
         other => other.to_string(),
     };
     mqtt::lost(target, &cause)
-}
-
-fn resolver(cause: &io::Error, host: &str) -> Failure {
-    if cause.to_string().contains("Temporary failure") {
-        let detail = format!("the name {host} could not be looked up: temporary failure");
-        return Failure::transient("dns_unavailable", detail);
-    }
-    classify::dns(host)
 }
 
 fn before_connack(cause: &StateError, target: &str) -> Failure {

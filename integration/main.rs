@@ -13,6 +13,7 @@ mod bus;
 mod compose;
 mod faults;
 mod http;
+mod late;
 mod main_job;
 mod mqtt;
 mod node;

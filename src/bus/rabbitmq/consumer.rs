@@ -56,12 +56,25 @@ async fn subscribe(
 ) -> Result<(Channel, Consumer), LinkError> {
     let queue = short(queue)?;
     let channel = consuming.link.channel(ANSWER_TIMEOUT).await?;
-    let qos = channel.basic_qos(prefetch, BasicQosOptions::default());
-    bounded(ANSWER_TIMEOUT, qos).await?;
-    let (options, none) = (BasicConsumeOptions::default(), FieldTable::default());
-    let consumer = channel.basic_consume(queue, tag.clone(), options, none);
-    let consumer = bounded(ANSWER_TIMEOUT, consumer).await?;
-    Ok((channel, consumer))
+    let subscribing = async {
+        let qos = channel.basic_qos(prefetch, BasicQosOptions::default());
+        bounded(ANSWER_TIMEOUT, qos).await?;
+        let (options, none) = (BasicConsumeOptions::default(), FieldTable::default());
+        let consumer = channel.basic_consume(queue, tag.clone(), options, none);
+        bounded(ANSWER_TIMEOUT, consumer).await
+    };
+    let subscribed = subscribing.await;
+    if subscribed.is_err() {
+        // RabbitMQ may only be slow, as a queue without its majority is: the consumer that it makes
+        // in the end would take a whole prefetch and hold it, for nobody.
+        tokio::spawn(close(channel.clone()));
+    }
+    Ok((channel, subscribed?))
+}
+
+/// Gives a channel up: its consumer ends, and what is unacknowledged goes back.
+async fn close(channel: Channel) {
+    let _ = bounded(ANSWER_TIMEOUT, channel.close(200, "OK".into())).await;
 }
 
 /// Hands deliveries over until the consumer ends, or until nobody takes them any more. The
@@ -77,8 +90,7 @@ async fn pump(
             next = consumer.next() => next,
             () = sender.closed() => {
                 // Dropped, not cancelled: what is unacknowledged goes back now.
-                let _ = bounded(ANSWER_TIMEOUT, channel.close(200, "OK".into())).await;
-                return;
+                return close(channel).await;
             }
         };
         // An error or the end means the same: this subscription is over.
@@ -86,8 +98,7 @@ async fn pump(
         let tag = delivery.delivery_tag;
         let message = message(delivery);
         if sender.send(Delivery { generation, tag, message }).await.is_err() {
-            let _ = bounded(ANSWER_TIMEOUT, channel.close(200, "OK".into())).await;
-            return;
+            return close(channel).await;
         }
     }
 }

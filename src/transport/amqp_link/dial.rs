@@ -9,13 +9,20 @@ use std::io;
 use std::net::{Shutdown, SocketAddr, TcpStream, ToSocketAddrs as _};
 use std::os::fd::AsFd as _;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use lapin::tcp::RustlsConnector;
 use lapin::uri::AMQPUri;
 use lapin::{AsyncTcpStream, Connection, ConnectionProperties};
 
 use super::{LinkError, LinkSettings};
 use crate::logic::classify;
+use crate::world;
+
+/// How long an address may be silent before the next one of its name is tried as well.
+const SILENCE: Duration = Duration::from_millis(300);
 
 /// A second handle on a connection's socket, to end it from outside.
 #[derive(Clone, Default)]
@@ -87,8 +94,10 @@ pub(super) async fn connect(
         async move |uri: AMQPUri, runtime| {
             let host = uri.authority.host.clone();
             let step = async {
-                let addresses = resolve(host.clone(), uri.authority.port).await?;
-                let stream = AsyncTcpStream::connect(&runtime, addresses).await?;
+                let mut addresses = resolve(host.clone(), uri.authority.port).await?;
+                begin_anywhere(&mut addresses, world::random());
+                let connect = |address| AsyncTcpStream::connect(&runtime, address);
+                let stream = first(addresses, connect).await?;
                 if let AsyncTcpStream::Plain(plain) = &stream {
                     socket.set(TcpStream::from(plain.get_ref().as_fd().try_clone_to_owned()?))?;
                 }
@@ -115,6 +124,45 @@ async fn resolve(host: String, port: u16) -> io::Result<Vec<SocketAddr>> {
             Err(io::Error::other(NoAddress::Unknown(host)))
         }
         Err(_) => Err(io::Error::other(NoAddress::Unanswered(host))),
+    }
+}
+
+/// Begins with any of the addresses, by chance from 0 to 1: behind the name of a cluster, a node
+/// that accepts connections and then says nothing must not be the first one each time.
+fn begin_anywhere(addresses: &mut [SocketAddr], chance: f64) {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_precision_loss,
+        reason = "a few addresses, and a chance that is not negative"
+    )]
+    let first = (addresses.len() as f64 * chance) as usize;
+    addresses.rotate_left(first.min(addresses.len()));
+}
+
+/// The first connection that comes to be. A silent address is not waited for: the next one is
+/// tried beside it, so that a node that is switched off keeps nobody from the others.
+async fn first<T, C: Future<Output = io::Result<T>>>(
+    addresses: Vec<SocketAddr>,
+    connect: impl Fn(SocketAddr) -> C,
+) -> io::Result<T> {
+    let mut addresses = addresses.into_iter();
+    let mut attempts = FuturesUnordered::new();
+    let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
+    loop {
+        let next = addresses.next();
+        let exhausted = next.is_none();
+        attempts.extend(next.map(&connect));
+        if attempts.is_empty() {
+            return Err(last);
+        }
+        tokio::select! {
+            Some(done) = attempts.next() => match done {
+                Ok(connection) => return Ok(connection),
+                Err(error) => last = error,
+            },
+            () = tokio::time::sleep(SILENCE), if !exhausted => {}
+        }
     }
 }
 
@@ -149,4 +197,69 @@ pub(super) fn io_error(error: &io::Error) -> LinkError {
         }
     }
     LinkError::Io(error.kind())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, ready};
+
+    use tokio::time::Instant;
+
+    use super::*;
+
+    fn addresses(count: u8) -> Vec<SocketAddr> {
+        (1..=count).map(|last| SocketAddr::from(([192, 0, 2, last], 5672))).collect()
+    }
+
+    fn last_byte(address: SocketAddr) -> u8 {
+        match address.ip() {
+            std::net::IpAddr::V4(ip) => ip.octets()[3],
+            std::net::IpAddr::V6(_) => 0,
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_address_keeps_nobody_from_the_others() {
+        let began = Instant::now();
+        let connect = |address| async move {
+            match last_byte(address) {
+                1 | 2 => pending().await,
+                3 => Err(io::ErrorKind::ConnectionRefused.into()),
+                last => Ok(last),
+            }
+        };
+        assert_eq!(first(addresses(5), connect).await.unwrap(), 4);
+        assert_eq!(began.elapsed(), 2 * SILENCE, "who refuses is not waited for");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_late_answer_of_an_earlier_address_counts() {
+        let connect = |address| async move {
+            let late = SILENCE * if last_byte(address) == 1 { 3 } else { 60 };
+            tokio::time::sleep(late).await;
+            Ok(last_byte(address))
+        };
+        assert_eq!(first(addresses(3), connect).await.unwrap(), 1);
+    }
+
+    #[tokio::test]
+    async fn when_all_refuse_the_last_refusal_is_told() {
+        let refuse = |address| {
+            let text = last_byte(address).to_string();
+            ready(Err::<(), _>(io::Error::other(text)))
+        };
+        assert_eq!(first(addresses(3), refuse).await.unwrap_err().to_string(), "3");
+        let none = first(Vec::new(), refuse).await.unwrap_err();
+        assert_eq!(none.kind(), io::ErrorKind::AddrNotAvailable);
+    }
+
+    #[test]
+    fn every_address_has_its_turn_to_be_the_first() {
+        for (chance, expected) in [(0.0, 1), (0.3, 1), (0.4, 2), (0.7, 3), (0.999, 3), (1.0, 1)] {
+            let mut all = addresses(3);
+            begin_anywhere(&mut all, chance);
+            assert_eq!((last_byte(all[0]), all.len()), (expected, 3), "{chance}");
+        }
+        begin_anywhere(&mut [], 0.5);
+    }
 }

@@ -203,3 +203,28 @@ async fn unknown_paths_and_other_methods_change_nothing() {
     assert_eq!(head.0, 200, "{}", head.1);
     assert!(head.1.ends_with("\r\n\r\n"), "{}", head.1);
 }
+
+#[test]
+fn a_taken_port_ends_the_run_with_a_plain_error_before_anything_is_consumed() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let folder = tempfile::tempdir().unwrap();
+    // Nobody listens on port 9: were the bus asked first, the run would wait for it.
+    let toml = "[source]\nurl = \"amqp://127.0.0.1:9/%2f\"\nqueue = \"q\"\n";
+    std::fs::write(folder.path().join("development.toml"), toml).unwrap();
+    let run = std::process::Command::new(env!("CARGO_BIN_EXE_lockgate"))
+        .arg("--config")
+        .arg(folder.path())
+        .arg("run")
+        .env_remove("LOCKGATE_ENV")
+        .env("LOCKGATE__ADMIN__LISTEN", &address)
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&run.stderr).into_owned();
+    assert_eq!(run.status.code(), Some(1), "{told}");
+    assert!(
+        told.contains("error: cannot listen on admin.listen") && told.contains("hint: "),
+        "{told}"
+    );
+    assert!(told.contains(&address) && !told.contains("panicked"), "{told}");
+}

@@ -68,7 +68,7 @@ async fn show(config: &Config, arguments: &Arguments) -> Result<Vec<Row>, Fault>
     let instance = Instance { id: world::unique() };
     let bridge = Bridge::start(config, Arc::new(bus.clone()), &instance);
     let board = bridge.board();
-    let screen = Screen::new();
+    let mut screen = Screen::new();
     let began = Instant::now();
     let mut interrupt = std::pin::pin!(tokio::signal::ctrl_c());
     let mut draw = tokio::time::interval(REDRAW);

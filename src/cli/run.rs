@@ -69,13 +69,13 @@ async fn bridge(config: &Config, bus: Arc<dyn Bus>, instance: &Instance) -> Resu
         if asked.get().is_some_and(|board| board.source.consuming.load(Ordering::Relaxed)) {
             Readiness::Consuming
         } else {
-            Readiness::NotConsuming("the source queue is not being consumed".into())
+            Readiness::NotConsuming("no consumer on the source queue; the log says why".into())
         }
     };
     let state = AdminState { readiness: Arc::new(readiness), metrics };
     let (server, address) = admin::serve(&config.admin, state).map_err(|error| Fault::Failed {
         message: format!("cannot listen on admin.listen {}: {error}", config.admin.listen),
-        hint: Some("another process has the port; choose another in [admin] listen".into()),
+        hint: Some("where another process has the port, choose another in [admin] listen".into()),
     })?;
     let bridge = Bridge::start(config, bus, instance);
     let _ = shown.set(bridge.board());

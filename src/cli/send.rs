@@ -68,7 +68,8 @@ pub fn send(context: &mut Context<'_>, arguments: &Arguments) -> Result<(), Faul
 /// The messages of a file: any number of objects.
 fn read(name: &str) -> Result<Vec<Message>, Fault> {
     let messages = message_file::parse_all(&input::read("--file", name)?).map_err(|error| {
-        let hint = format!("each is an object with {}", message_file::KEYS.join(", "));
+        let keys = message_file::KEYS.join(", ");
+        let hint = format!("each is an object of {keys}; a bare event goes in as {{\"body\": …}}");
         Fault::usage(format!("{name}, {error}"), hint)
     })?;
     if messages.is_empty() {
@@ -144,6 +145,9 @@ fn remedy(error: &BusError, config: &Config) -> String {
     match (error, config.source.bindings.first()) {
         (BusError::Lost(_), _) => "is RabbitMQ up, and source.url right?".into(),
         (BusError::Blocked(_), _) => "RabbitMQ has a memory or disk alarm: free some".into(),
+        (BusError::Refused(why), _) if why.starts_with("connect:") => {
+            "check user, password, virtual host and certificates of [source]".into()
+        }
         (BusError::Refused(_), None) => format!(
             "without source.bindings the queue {queue:?} is the platform's: it must be there"
         ),

@@ -7,7 +7,7 @@
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _, Write as _};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use console::{Term, truncate_str};
 
 /// How one endpoint stands. The numbers reconcile:
 /// `routed + resumed = delivered + parked + dead + suppressed + stale + in_flight`.
@@ -66,10 +66,24 @@ const HEADINGS: [&str; 12] = [
 const TEXTS: usize = 3;
 /// The longest last error that is shown, in characters.
 const MAX_ERROR: usize = 40;
+/// The columns of the running table: narrow enough for a usual terminal.
+const LIVE: [usize; 8] = [0, 1, 2, 5, 6, 7, 10, 11];
 
 /// The rows as a table, in lines without a line end after the last.
 #[must_use]
 pub fn render(rows: &[Row]) -> String {
+    let every: Vec<usize> = (0..HEADINGS.len()).collect();
+    table(rows, &every).join("\n")
+}
+
+/// The lines of the running table: what changes most, each line at most `width` wide.
+#[must_use]
+pub fn render_live(rows: &[Row], width: usize) -> Vec<String> {
+    let lines = table(rows, &LIVE).into_iter();
+    lines.map(|line| truncate_str(&line, width, "").into_owned()).collect()
+}
+
+fn table(rows: &[Row], columns: &[usize]) -> Vec<String> {
     let cells: Vec<[String; 12]> = rows.iter().map(cells).collect();
     let mut widths = HEADINGS.map(str::len);
     for row in &cells {
@@ -77,9 +91,9 @@ pub fn render(rows: &[Row]) -> String {
             *width = (*width).max(cell.chars().count());
         }
     }
-    let mut lines = vec![line(&HEADINGS.map(String::from), &widths)];
-    lines.extend(cells.iter().map(|row| line(row, &widths)));
-    lines.join("\n")
+    let headings = HEADINGS.map(String::from);
+    let all = std::iter::once(&headings).chain(&cells);
+    all.map(|cells| line(cells, &widths, columns)).collect()
 }
 
 /// The table at the end: the rows, and whether everything is accounted for.
@@ -134,11 +148,15 @@ fn cells(row: &Row) -> [String; 12] {
     ]
 }
 
-fn line(cells: &[String; 12], widths: &[usize; 12]) -> String {
+fn line(cells: &[String; 12], widths: &[usize; 12], columns: &[usize]) -> String {
     let mut text = String::new();
     for (column, (cell, width)) in cells.iter().zip(widths).enumerate() {
+        if !columns.contains(&column) {
+            continue;
+        }
         let is_text = column < TEXTS || column + 1 == cells.len();
         let width = *width;
+        // Writing to a String cannot fail.
         let _ = if is_text {
             write!(text, "{cell:<width$}  ")
         } else {
@@ -150,7 +168,9 @@ fn line(cells: &[String; 12], widths: &[usize; 12]) -> String {
 
 /// Where the table is shown while events flow.
 pub struct Screen {
-    bar: Option<ProgressBar>,
+    terminal: Option<Term>,
+    /// Lines on the terminal now; the cursor stands below them.
+    drawn: usize,
 }
 
 impl Default for Screen {
@@ -163,36 +183,45 @@ impl Screen {
     /// Standard output: in place on a terminal, else a line each time.
     #[must_use]
     pub fn new() -> Self {
-        let bar = io::stdout().is_terminal().then(|| {
-            let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stdout());
-            ProgressStyle::with_template("{msg}").map_or(bar.clone(), |style| bar.with_style(style))
-        });
-        Self { bar }
+        let terminal = io::stdout().is_terminal().then(Term::stdout);
+        Self { terminal, drawn: 0 }
     }
 
     /// Shows the rows. Called about once a second.
     ///
     /// # Errors
     /// When standard output is closed.
-    pub fn show(&self, rows: &[Row]) -> io::Result<()> {
-        match &self.bar {
-            Some(bar) => {
-                bar.set_message(render(rows));
-                Ok(())
-            }
-            None => writeln!(io::stdout(), "{}", render_line(rows)),
+    pub fn show(&mut self, rows: &[Row]) -> io::Result<()> {
+        self.wipe()?;
+        let Some(terminal) = &self.terminal else {
+            return writeln!(io::stdout(), "{}", render_line(rows));
+        };
+        let (height, width) = terminal.size();
+        // A table that is longer than the terminal could not be wiped.
+        let most = usize::from(height).saturating_sub(1);
+        for line in render_live(rows, usize::from(width)).iter().take(most) {
+            terminal.write_line(line)?;
+            self.drawn += 1;
         }
+        Ok(())
     }
 
     /// Takes the running table away and prints the final one.
     ///
     /// # Errors
     /// When standard output is closed.
-    pub fn finish(self, rows: &[Row]) -> io::Result<()> {
-        if let Some(bar) = &self.bar {
-            bar.finish_and_clear();
-        }
+    pub fn finish(mut self, rows: &[Row]) -> io::Result<()> {
+        self.wipe()?;
         writeln!(io::stdout(), "{}", render_final(rows))
+    }
+
+    /// Also what the terminal echoed below the table: Ctrl-C.
+    fn wipe(&mut self) -> io::Result<()> {
+        if let Some(terminal) = &self.terminal {
+            terminal.clear_line()?;
+            terminal.clear_last_lines(std::mem::take(&mut self.drawn))?;
+        }
+        Ok(())
     }
 }
 
@@ -226,6 +255,15 @@ mod tests {
         assert_eq!(ends(lines[0], "routed"), ends(lines[1], "10"), "{text}");
         assert_eq!(ends(lines[0], "routed"), ends(lines[2], "10"), "{text}");
         assert!(lines[1].ends_with("503 Service Unavailable"), "{text}");
+    }
+
+    #[test]
+    fn the_running_table_is_no_wider_than_the_terminal() {
+        let lines = render_live(&[row()], 80);
+        assert!(lines[0].starts_with("endpoint") && lines[0].contains("in flight"), "{lines:?}");
+        assert!(!lines[0].contains("suppressed") && lines[1].contains("503 Ser"), "{lines:?}");
+        assert!(lines.iter().all(|line| line.chars().count() <= 80), "{lines:?}");
+        assert!(render_live(&[row()], 10).iter().all(|line| line.chars().count() <= 10));
     }
 
     #[test]

@@ -8,11 +8,13 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use actix::prelude::*;
 use tokio::sync::{mpsc, oneshot};
 
+use super::board::Board;
 use super::route::{Debt, Route};
 use crate::bus::{Bus, BusError, Target};
 use crate::domain::delivery::{Message, Settlement};
@@ -85,13 +87,25 @@ impl UnderWay {
 
 /// The places that take nothing now: trouble is told once a place, and its end too. Bounded by
 /// what is configured.
-#[derive(Clone, Default)]
-struct Troubled(Rc<RefCell<BTreeSet<String>>>);
+#[derive(Clone)]
+struct Troubled {
+    places: Rc<RefCell<BTreeSet<String>>>,
+    board: Arc<Board>,
+}
+
+/// The place of a trouble that is none of one queue.
+const BUS: &str = "the bus";
 
 impl Troubled {
     fn tell(&self, target: &Target, error: &BusError) {
-        let place = place(target);
-        if self.0.borrow_mut().insert(place.clone()) {
+        let place = match error {
+            BusError::Lost(_) | BusError::Blocked(_) => BUS.to_owned(),
+            BusError::Refused(_) => {
+                self.board.source.suspect.store(true, Ordering::Relaxed);
+                place(target)
+            }
+        };
+        if self.places.borrow_mut().insert(place.clone()) {
             tracing::warn!(
                 place,
                 %error,
@@ -101,19 +115,29 @@ impl Troubled {
     }
 
     fn over(&self, target: &Target) {
-        let mut troubled = self.0.borrow_mut();
-        if !troubled.is_empty() && troubled.remove(&place(target)) {
-            tracing::info!(place = place(target), "storing works again");
+        let mut places = self.places.borrow_mut();
+        if places.is_empty() {
+            return;
+        }
+        for place in [place(target), BUS.to_owned()] {
+            if places.remove(&place) {
+                tracing::info!(place, "storing works again");
+            }
         }
     }
 }
 
 impl Parking {
     /// Starts it on the present arbiter; jobs come through the channel.
-    pub fn start(bus: Arc<dyn Bus>, jobs: mpsc::UnboundedReceiver<Job>) -> Addr<Self> {
+    pub fn start(
+        bus: Arc<dyn Bus>,
+        jobs: mpsc::UnboundedReceiver<Job>,
+        board: Arc<Board>,
+    ) -> Addr<Self> {
         Self::create(|ctx| {
             ctx.add_stream(super::stream_of(jobs));
-            Self { bus, under_way: Rc::default(), troubled: Troubled::default() }
+            let troubled = Troubled { places: Rc::default(), board };
+            Self { bus, under_way: Rc::default(), troubled }
         })
     }
 }

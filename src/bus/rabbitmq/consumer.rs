@@ -4,8 +4,8 @@
 //! Refuses to requeue: what is not acknowledged goes back when the channel closes. Read
 //! [`super::store`] next.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt as _, StreamExt as _};
@@ -34,9 +34,9 @@ pub(super) async fn start(
         .await
         .map_err(|error| bus_error(&format!("consume queue '{name}'"), &error))?;
     let (sender, deliveries) = mpsc::channel(usize::from(prefetch));
-    tokio::spawn(pump(generation, consumer, channel.clone(), sender));
-    let cancelled = AtomicBool::new(false);
-    let control = Arc::new(ChannelControl { channel, tag, cancelled, _kept: consuming });
+    let end = Arc::<End>::default();
+    tokio::spawn(pump(generation, consumer, channel.clone(), sender, Arc::clone(&end)));
+    let control = Arc::new(ChannelControl { channel, tag, end, _kept: consuming });
     Ok(Subscription { generation, deliveries, control })
 }
 
@@ -56,6 +56,15 @@ async fn subscribe(
     Ok((channel, consumer))
 }
 
+/// How a subscription ended.
+#[derive(Default)]
+struct End {
+    /// We have asked for it.
+    cancelled: AtomicBool,
+    /// Why, where we have not.
+    lost: OnceLock<String>,
+}
+
 /// Hands deliveries over until the consumer ends, or until nobody takes them any more. The
 /// prefetch bounds what lapin holds: the queue of deliveries is never too short for it.
 async fn pump(
@@ -63,6 +72,7 @@ async fn pump(
     mut consumer: Consumer,
     channel: Channel,
     sender: mpsc::Sender<Delivery>,
+    end: Arc<End>,
 ) {
     loop {
         let next = tokio::select! {
@@ -74,7 +84,20 @@ async fn pump(
             }
         };
         // An error or the end means the same: this subscription is over.
-        let Some(Ok(delivery)) = next else { return };
+        let delivery = match next {
+            Some(Ok(delivery)) => delivery,
+            Some(Err(error)) => {
+                let _ = end.lost.set(LinkError::from(error).to_string());
+                return;
+            }
+            None => {
+                if !end.cancelled.load(Ordering::Relaxed) {
+                    let why = "RabbitMQ cancelled the consumer: its queue was deleted or has moved";
+                    let _ = end.lost.set(why.into());
+                }
+                return;
+            }
+        };
         let tag = delivery.delivery_tag;
         let message = message(delivery);
         if sender.send(Delivery { generation, tag, message }).await.is_err() {
@@ -98,7 +121,7 @@ pub(super) fn message(delivery: lapin::message::Delivery) -> Message {
 struct ChannelControl {
     channel: Channel,
     tag: ShortString,
-    cancelled: AtomicBool,
+    end: Arc<End>,
     /// The connection lives as long as a subscription on it does.
     _kept: Arc<Consuming>,
 }
@@ -116,7 +139,7 @@ impl Control for ChannelControl {
     fn cancel(&self) -> BoxFuture<'static, Result<(), BusError>> {
         let channel = self.channel.clone();
         let tag = self.tag.clone();
-        let again = self.cancelled.swap(true, Ordering::Relaxed);
+        let again = self.end.cancelled.swap(true, Ordering::Relaxed);
         async move {
             if again {
                 return Ok(());
@@ -125,6 +148,14 @@ impl Control for ChannelControl {
             bounded(ANSWER_TIMEOUT, done).await.map_err(|error| lost("cancel the consumer", &error))
         }
         .boxed()
+    }
+
+    fn loss(&self) -> Option<String> {
+        let gone = || {
+            let connected = self.channel.status().connected();
+            (!connected).then(|| "the connection was lost".into())
+        };
+        self.end.lost.get().cloned().or_else(gone)
     }
 }
 

@@ -10,6 +10,7 @@
     reason = "this crate is tests from end to end"
 )]
 
+mod memory;
 mod stops;
 #[path = "../support/mod.rs"]
 #[allow(dead_code, unused_imports, reason = "the other integration tests use the rest")]

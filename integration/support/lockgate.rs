@@ -49,7 +49,9 @@ impl Lockgate {
         let mut environment: Vec<(String, String)> =
             more.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
         environment.push(("LOCKGATE__ADMIN__LISTEN".into(), format!("127.0.0.1:{admin}")));
-        environment.push(("RUST_LOG".into(), "lockgate=debug".into()));
+        if !more.iter().any(|(name, _)| *name == "RUST_LOG") {
+            environment.push(("RUST_LOG".into(), "lockgate=debug".into()));
+        }
         let process =
             Process::start(env!("CARGO_BIN_EXE_lockgate"), &arguments, &environment, &log);
         Self {
@@ -66,6 +68,13 @@ impl Lockgate {
     /// Starts it and waits until it consumes.
     pub async fn start_ready(configuration: &Configuration) -> Self {
         let lockgate = Self::start(configuration);
+        lockgate.ready().await;
+        lockgate
+    }
+
+    /// Starts it with the log that an operator has by default, and waits until it consumes.
+    pub async fn start_quiet(configuration: &Configuration) -> Self {
+        let lockgate = Self::start_with(configuration, &[("RUST_LOG", "info".into())]);
         lockgate.ready().await;
         lockgate
     }

@@ -14,7 +14,7 @@ use lapin::types::{FieldTable, ShortString};
 use lapin::{Channel, Consumer};
 use tokio::sync::mpsc;
 
-use super::{ANSWER_TIMEOUT, Consuming, Inner, bus_error, short};
+use super::{ANSWER_TIMEOUT, Consuming, Inner, refusal, short};
 use crate::bus::{BusError, Control, Delivery, Queue, Subscription};
 use crate::domain::delivery::Message;
 use crate::transport::amqp_link::{LinkError, bounded};
@@ -32,7 +32,7 @@ pub(super) async fn start(
     let tag = ShortString::from(format!("lockgate-{generation}"));
     let (channel, consumer) = subscribe(&consuming, &name, &tag, prefetch)
         .await
-        .map_err(|error| bus_error(&format!("consume queue '{name}'"), &error))?;
+        .map_err(|error| refusal(&format!("consume queue '{name}'"), &error, "read", &name))?;
     let (sender, deliveries) = mpsc::channel(usize::from(prefetch));
     let end = Arc::<End>::default();
     tokio::spawn(pump(generation, consumer, channel.clone(), sender, Arc::clone(&end)));

@@ -238,6 +238,16 @@ fn bus_error(what: &str, error: &LinkError) -> BusError {
     }
 }
 
+/// As [`bus_error`]; where access was refused, with the right that is needed.
+fn refusal(what: &str, error: &LinkError, right: &str, object: &str) -> BusError {
+    match (bus_error(what, error), error) {
+        (BusError::Refused(text), LinkError::Reply { code: 403, .. }) => {
+            BusError::Refused(format!("{text} (needed: {right} on '{object}')"))
+        }
+        (other, _) => other,
+    }
+}
+
 impl Bus for RabbitMq {
     fn consume(
         &self,

@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use super::{ANSWER_TIMEOUT, Inner, bus_error};
+use super::{ANSWER_TIMEOUT, Inner, bus_error, refusal};
 use crate::bus::{BusError, Target};
 use crate::domain::delivery::Message;
 use crate::logic::frame;
@@ -31,7 +31,7 @@ pub(super) async fn run(
     let (exchange, routing_key) = inner.names.route(target, &inner.source.queue);
     let failed = |error: LinkError| {
         let place = if exchange.is_empty() { "the source queue" } else { exchange.as_str() };
-        bus_error(&format!("store a message in {place}"), &error)
+        refusal(&format!("store a message in {place}"), &error, "write", place)
     };
     let lanes = inner.publishing.get().await.map_err(|error| bus_error("connect", &error))?;
     let message = if ours { fitted(message, lanes.link().frame_max()) } else { message };

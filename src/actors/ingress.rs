@@ -34,8 +34,8 @@ const TICK: Duration = Duration::from_millis(25);
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// A subscription that did not last this long counts as a failed try.
 const STEADY: Duration = Duration::from_secs(5);
-/// The longest pause.
-const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// The longest pause. The bus itself waits between two attempts to connect, on top of it.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// Notes taken together, so that acknowledgements go out in runs.
 const NOTES: usize = 512;
 

@@ -36,7 +36,7 @@ use crate::transport::tls::{self, TlsSettings};
 /// Bounds one attempt to connect, and every answer of RabbitMQ but a confirm under an alarm.
 pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// The longest wait between two attempts to connect.
-const LONGEST_WAIT: Duration = Duration::from_secs(10);
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
 /// What lockgate may do about missing queues and exchanges.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -80,13 +80,11 @@ impl Live {
 impl Ingress {
     /// Consumes anew with another prefetch when the events' size asks for it.
     pub(super) fn follow_sizes(&mut self, ctx: &mut Context<Self>) {
-        if self.stopping || self.moving != Moving::No || self.leaving.len() >= MOST_LEAVING {
+        let free = self.moving == Moving::No && self.leaving.len() < MOST_LEAVING;
+        if self.stopping || self.live.is_none() || !free {
             return;
         }
-        let Some(change) = self.live.as_ref().and(self.prefetch.change(self.began.elapsed()))
-        else {
-            return;
-        };
+        let Some(change) = self.prefetch.change(self.began.elapsed()) else { return };
         let prefetch::Change { from, to, mean } = change;
         meter::prefetch(to);
         if to < from {
@@ -100,13 +98,9 @@ impl Ingress {
         self.leaving.push(live);
         self.moving = Moving::Leaving;
         ctx.spawn(cancelling.into_actor(self).map(move |cancelled, ingress, ctx| {
-            if let Err(error) = cancelled {
+            if cancelled.is_err() {
                 // It may deliver on: what it brings must not count.
-                ingress.give_up_leaving(
-                    &error.to_string(),
-                    |l| l.acks.generation == generation,
-                    ctx,
-                );
+                ingress.give_up_leaving(|live| live.acks.generation == generation, ctx);
             }
         }));
     }
@@ -114,7 +108,7 @@ impl Ingress {
     /// Ends cancelled subscriptions that hold nothing any more, and goes on with a change when there
     /// is room for the new consumer beside what the old ones hold.
     pub(super) fn look_after_leaving(&mut self, ctx: &mut Context<Self>) {
-        self.give_up_leaving("its connection was lost", |live| live.acks.is_gone(), ctx);
+        self.give_up_leaving(|live| live.acks.is_gone(), ctx);
         let done = self.leaving.extract_if(.., |live| live.ended && live.held() == 0);
         self.finishing.retain(|finishing| !finishing.is_finished());
         self.finishing.extend(done.map(|live| actix_rt::spawn(live.acks.finish())));
@@ -127,20 +121,13 @@ impl Ingress {
     }
 
     /// The cancelled subscriptions that are lost: what they hold comes again.
-    fn give_up_leaving(
-        &mut self,
-        why: &str,
-        is_lost: impl Fn(&Live) -> bool,
-        ctx: &mut Context<Self>,
-    ) {
+    fn give_up_leaving(&mut self, is_lost: impl Fn(&Live) -> bool, ctx: &mut Context<Self>) {
         let lost: Vec<Live> = self.leaving.extract_if(.., |live| is_lost(live)).collect();
-        if lost.is_empty() {
-            return;
-        }
+        let Some(why) = lost.last().map(|live| live.acks.why_lost()) else { return };
         let stale = lost.iter().map(|live| self.give_up(live, ctx)).sum();
         if self.moving == Moving::Leaving {
             self.moving = Moving::No;
-            self.tell_lost(why, stale);
+            self.tell_lost(&why, stale);
             self.again(ctx);
         }
     }

@@ -10,6 +10,7 @@
 
 mod amqp;
 mod bus;
+mod bus_faults;
 mod compose;
 mod faults;
 mod http;

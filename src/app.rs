@@ -21,6 +21,7 @@ use crate::bus::rabbitmq::{Mode, RabbitSettings};
 use crate::bus::topology::SourceBinding;
 use crate::config::{self, Config, TopologyMode};
 use crate::domain::names::Name;
+use crate::logic::prefetch::Prefetch;
 use crate::transport::Instance;
 
 /// Delivered routes that are remembered to recognise repeats, over all endpoints.
@@ -44,7 +45,7 @@ pub struct Bridge {
 }
 
 /// The prefetch for a configuration: its own, or the larger of 2,000 and twice the sum of all
-/// `max_in_flight`.
+/// `max_in_flight`, which is less while events are large.
 #[must_use]
 pub fn prefetch(config: &Config) -> u16 {
     let in_flight: u32 =
@@ -93,11 +94,15 @@ impl Bridge {
     #[must_use]
     pub fn start(config: &Config, bus: Arc<dyn Bus>, instance: &Instance) -> Self {
         let board = Arc::new(Board::new(config.endpoints.keys()));
-        let prefetch = prefetch(config);
-        let mailbox = usize::from(prefetch) + 64;
+        let prefetch = match config.source.prefetch {
+            Some(fixed) => Prefetch::fixed(fixed),
+            None => Prefetch::automatic(prefetch(config), config.source.max_event_bytes),
+        };
+        // A whole prefetch, and half of one that an older subscription may still hold.
+        let mailbox = 2 * usize::from(prefetch.most()) + 64;
         // Bounded by the routes that are not settled: prefetch times endpoints.
         let (jobs, to_keep) = mpsc::unbounded_channel();
-        Parking::start(Arc::clone(&bus), to_keep);
+        Parking::start(Arc::clone(&bus), to_keep, Arc::clone(&board));
         let (intake, routing) = (Arc::new(config.intake.clone()), Arc::new(config.routing.clone()));
         let router = Router {
             intake: Arc::clone(&intake),

@@ -22,6 +22,7 @@ const RECEIVED: &str = "lockgate_events_received_total";
 const ACKNOWLEDGED: &str = "lockgate_events_acknowledged_total";
 const STALE: &str = "lockgate_events_stale_total";
 const EVENTS_IN_FLIGHT: &str = "lockgate_events_in_flight";
+const PREFETCH: &str = "lockgate_prefetch";
 const REJECTED: &str = "lockgate_events_rejected_total";
 const UNWANTED: &str = "lockgate_events_unwanted_total";
 const ROUTED: &str = "lockgate_routed_total";
@@ -41,6 +42,7 @@ pub fn describe() {
     describe_counter!(ACKNOWLEDGED, "Messages acknowledged on the source queue");
     describe_counter!(STALE, "Messages whose connection was lost before they were acknowledged");
     describe_gauge!(EVENTS_IN_FLIGHT, "Messages that are not acknowledged");
+    describe_gauge!(PREFETCH, "Messages that may be unacknowledged at once");
     describe_counter!(REJECTED, "Messages that are no event, kept in the rejected queue");
     describe_counter!(UNWANTED, "Events that no event configuration wants");
     describe_counter!(ROUTED, "Routes that came from the source queue");
@@ -76,6 +78,11 @@ pub fn stale(messages: u64) {
 pub fn events_in_flight(messages: usize) {
     #[expect(clippy::cast_precision_loss, reason = "far fewer than 2^52 messages")]
     gauge!(EVENTS_IN_FLIGHT).set(messages as f64);
+}
+
+/// How many messages of the source queue may be unacknowledged now.
+pub fn prefetch(messages: u16) {
+    gauge!(PREFETCH).set(f64::from(messages));
 }
 
 /// A message was no event.

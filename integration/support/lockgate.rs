@@ -71,6 +71,13 @@ impl Lockgate {
         lockgate
     }
 
+    /// Starts it with the log that an operator has by default, and waits until it consumes.
+    pub async fn start_quiet(configuration: &Configuration) -> Self {
+        let lockgate = Self::start_with(configuration, &[("RUST_LOG", "info".into())]);
+        lockgate.ready().await;
+        lockgate
+    }
+
     /// Waits until it consumes.
     pub async fn ready(&self) {
         eventually("lockgate consumes", READY, || async {

@@ -57,6 +57,7 @@ pub fn rough_node() -> MutexGuard<'static, Node> {
     static NODE: LazyLock<Mutex<Node>> = LazyLock::new(|| Mutex::new(Node::start()));
     let node = NODE.lock().unwrap_or_else(PoisonError::into_inner);
     node.restart();
+    node.freeze(false);
     node.alarm(false);
     node.refuse_larger_than(MAX_MESSAGE);
     node
@@ -210,6 +211,27 @@ impl Node {
              rabbit_networking:connection_info_all([vhost, state])])."
         ));
         blocked.trim().parse().unwrap()
+    }
+
+    /// Freezes the server as it stands, connections and all, or lets it go on.
+    pub fn freeze(&self, frozen: bool) {
+        let server = self.server.lock().unwrap();
+        server.as_ref().unwrap().signal(if frozen { "STOP" } else { "CONT" });
+    }
+
+    /// Changes what a user may on a virtual host: configure, write, read.
+    pub fn permit(&self, user: &str, vhost: &str, [configure, write, read]: [&str; 3]) {
+        self.eval(&format!(
+            "rabbit_auth_backend_internal:set_permissions(<<\"{user}\">>, <<\"{vhost}\">>, \
+             <<\"{configure}\">>, <<\"{write}\">>, <<\"{read}\">>, <<\"t\">>)."
+        ));
+    }
+
+    /// How many connections it has accepted since its data were made.
+    pub fn accepted(&self) -> usize {
+        let logs = std::fs::read_dir(self.folder.join("log")).unwrap().flatten();
+        let read = |log: std::fs::DirEntry| std::fs::read_to_string(log.path()).unwrap_or_default();
+        logs.map(read).map(|log| log.matches("accepting AMQP connection").count()).sum()
     }
 
     /// Imports a definitions file.
@@ -396,6 +418,14 @@ impl Client {
         )
         .await;
         taken.into_inner()
+    }
+
+    /// Publishes to the exchange `Batch` in a pipeline, and waits until all is confirmed.
+    pub async fn publish_all(&self, key: &str, bodies: Vec<Vec<u8>>) {
+        for some in bodies.chunks(200) {
+            let publish = |body| self.publish("Batch", key, Properties::default(), body);
+            futures_util::future::join_all(some.iter().map(|body| publish(body))).await;
+        }
     }
 
     /// Deletes a queue.

@@ -4,7 +4,7 @@
 //! because a run that overtakes a single one would name a tag twice. Refuses to know what a
 //! message was. Read [`crate::logic::ledger`] next.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -29,6 +29,8 @@ pub struct Acks {
     began: Instant,
     sender: mpsc::UnboundedSender<Ack>,
     task: JoinHandle<()>,
+    /// The acknowledgement that failed, in words.
+    failed: Arc<OnceLock<String>>,
 }
 
 impl Acks {
@@ -37,8 +39,10 @@ impl Acks {
     pub fn start(generation: u64, control: Arc<dyn Control>) -> Self {
         // Bounded by the prefetch: each unacknowledged message is in it once at most.
         let (sender, receiver) = mpsc::unbounded_channel();
-        let task = tokio::spawn(send_in_order(Arc::clone(&control), receiver));
-        Self { generation, control, ledger: Ledger::new(), began: Instant::now(), sender, task }
+        let failed = Arc::default();
+        let task = tokio::spawn(send_in_order(Arc::clone(&control), receiver, Arc::clone(&failed)));
+        let (ledger, began) = (Ledger::new(), Instant::now());
+        Self { generation, control, ledger, began, sender, task, failed }
     }
 
     /// The subscription's control.
@@ -91,6 +95,20 @@ impl Acks {
         self.task.is_finished()
     }
 
+    /// The bus has taken back what is unacknowledged. Of a subscription that still delivers, its end
+    /// says so too; a cancelled one has ended already.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        self.is_lost() || self.control.loss().is_some()
+    }
+
+    /// Why the subscription is lost, in words.
+    #[must_use]
+    pub fn why_lost(&self) -> String {
+        let failed = || self.failed.get().cloned();
+        self.control.loss().or_else(failed).unwrap_or_else(|| "its consumer ended".into())
+    }
+
     /// How old the subscription is.
     #[must_use]
     pub fn age(&self) -> Duration {
@@ -122,10 +140,16 @@ impl Acks {
     }
 }
 
-async fn send_in_order(control: Arc<dyn Control>, mut due: mpsc::UnboundedReceiver<Ack>) {
+async fn send_in_order(
+    control: Arc<dyn Control>,
+    mut due: mpsc::UnboundedReceiver<Ack>,
+    failed: Arc<OnceLock<String>>,
+) {
     while let Some(ack) = due.recv().await {
         if let Err(error) = control.ack(ack.tag, ack.multiple).await {
-            tracing::warn!(%error, "acknowledging failed; the bus gives the messages out again");
+            // Whoever holds the subscription tells it.
+            tracing::debug!(%error, "acknowledging failed; the bus gives the messages out again");
+            let _ = failed.set(error.to_string());
             return;
         }
     }

@@ -116,6 +116,7 @@ pub struct Shown {
     pub counters: Counters,
     /// It could begin an attempt now.
     pub has_room: AtomicBool,
+    lacks_queues: AtomicBool,
     status: Mutex<Status>,
 }
 
@@ -124,6 +125,20 @@ impl Shown {
     #[must_use]
     pub fn status(&self) -> Status {
         self.status.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Its queues are missing on the bus: nothing may be attempted, since nothing could be parked.
+    #[must_use]
+    pub fn lacks_queues(&self) -> bool {
+        self.lacks_queues.load(Ordering::Relaxed)
+    }
+
+    /// Notes which of its queues are missing, in words; `None`: none is.
+    pub fn lack(&self, missing: Option<String>) {
+        self.lacks_queues.store(missing.is_some(), Ordering::Relaxed);
+        if let Some(missing) = missing {
+            self.explain(missing);
+        }
     }
 
     /// Notes the last failure in words; no secret.
@@ -158,6 +173,8 @@ pub struct SourceShown {
     pub unwanted: Count,
     /// Every queue that lockgate needs was there or has been declared.
     pub prepared: AtomicBool,
+    /// Somebody was refused something: perhaps a queue or an exchange is missing. A survey says.
+    pub suspect: AtomicBool,
     /// A consumer is running.
     pub consuming: AtomicBool,
     /// The source delivers nothing more until something is acknowledged.

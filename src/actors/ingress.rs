@@ -4,34 +4,38 @@
 //! is settled, and never otherwise. Comes back alone after every loss. Refuses to look into a
 //! message. Read [`super::router`] next.
 
+mod live;
+mod survey;
+
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use actix::prelude::*;
+use actix_rt::task::JoinHandle;
 use futures_util::future::LocalBoxFuture;
 use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
-use super::Arrival;
-use super::acks::Acks;
+use self::live::{Live, Moving};
+use self::survey::Survey;
 use super::board::Board;
 use super::route::{Creditor, Note};
 use super::router::{Incoming, Router};
-use crate::bus::{Bus, BusError, Queue, Subscription};
+use crate::bus::{Bus, BusError, Delivery, Queue, Subscription};
 use crate::domain::names::Name;
+use crate::logic::prefetch::{self, Prefetch};
 use crate::{meter, world};
 
 /// How often acknowledgements that wait for an earlier message are looked at.
 const TICK: Duration = Duration::from_millis(25);
-/// How often orphans are looked for.
-const RESCUE_EVERY: Duration = Duration::from_mins(1);
 /// The first pause before consuming anew; doubles.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// A subscription that did not last this long counts as a failed try.
 const STEADY: Duration = Duration::from_secs(5);
-/// The longest pause.
-const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// The longest pause. The bus itself waits between two attempts to connect, on top of it.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// Notes taken together, so that acknowledgements go out in runs.
 const NOTES: usize = 512;
 
@@ -44,7 +48,7 @@ pub struct Source {
     /// What is shown.
     pub board: Arc<Board>,
     /// Unacknowledged messages at most.
-    pub prefetch: u16,
+    pub prefetch: Prefetch,
     /// The endpoints whose queues must be there before anything is routed.
     pub endpoints: Vec<Name>,
     /// The rungs that must be there.
@@ -56,10 +60,17 @@ pub struct Source {
 /// The actor.
 pub struct Ingress {
     source: Source,
-    creditor: Creditor,
-    notes: Option<mpsc::UnboundedReceiver<Note>>,
-    live: Option<Acks>,
-    arriving: Option<SpawnHandle>,
+    prefetch: Prefetch,
+    began: Instant,
+    notes: (mpsc::UnboundedSender<Note>, Option<mpsc::UnboundedReceiver<Note>>),
+    /// The present subscription.
+    live: Option<Live>,
+    /// Cancelled ones, because of another prefetch, that still hold messages.
+    leaving: Vec<Live>,
+    /// Those that hold nothing any more, and whose last acknowledgements are on their way.
+    finishing: Vec<JoinHandle<()>>,
+    moving: Moving,
+    survey: Survey,
     pause: Duration,
     prepared: bool,
     stopping: bool,
@@ -71,13 +82,16 @@ impl Ingress {
     #[must_use]
     pub fn new(source: Source) -> Self {
         let (sender, receiver) = mpsc::unbounded_channel();
-        let creditor = Creditor { current: Arc::new(AtomicU64::new(0)), notes: sender };
         Self {
+            prefetch: source.prefetch.clone(),
             source,
-            creditor,
-            notes: Some(receiver),
+            began: Instant::now(),
+            notes: (sender, Some(receiver)),
             live: None,
-            arriving: None,
+            leaving: Vec::new(),
+            finishing: Vec::new(),
+            moving: Moving::No,
+            survey: Survey::new(),
             pause: FIRST_PAUSE,
             prepared: false,
             stopping: false,
@@ -85,33 +99,21 @@ impl Ingress {
         }
     }
 
-    /// Prepares the topology once, then consumes.
+    /// Prepares the topology where that is due, then consumes.
     fn connect(&mut self, ctx: &mut Context<Self>) {
         if self.stopping {
             return;
         }
         let bus = Arc::clone(&self.source.bus);
-        let wanted = (self.source.endpoints.clone(), self.source.rungs.clone());
-        let (prepared, prefetch) = (self.prepared, self.source.prefetch);
+        let (prepared, prefetch) = (self.prepared, self.prefetch.now());
         let staffed = self.source.staffed.take();
-        let board = Arc::clone(&self.source.board);
+        let surveying = self.survey();
         let opening = async move {
             if let Some(staffed) = staffed {
                 let _ = staffed.await;
             }
             if !prepared {
-                let report = bus.prepare(wanted.0, wanted.1).await?;
-                for object in &report.declared {
-                    tracing::debug!(object, "declared on the bus");
-                }
-                if !report.declared.is_empty() {
-                    tracing::info!(objects = report.declared.len(), "declared on the bus");
-                }
-                if !report.missing.is_empty() {
-                    let missing = report.missing.join(", ");
-                    return Err(BusError::Refused(format!("missing on the bus: {missing}")));
-                }
-                board.source.prepared.store(true, Ordering::Relaxed);
+                surveying.await?;
             }
             bus.consume(Queue::Source, prefetch).await
         };
@@ -131,44 +133,31 @@ impl Ingress {
         }
         self.prepared = true;
         self.told = None;
-        let Subscription { generation, deliveries, control } = subscription;
-        self.live = Some(Acks::start(generation, control));
-        self.creditor.current.store(generation, Ordering::Release);
+        self.live = Some(Live::start(subscription, self.notes.0.clone(), ctx));
         self.source.board.source.consuming.store(true, Ordering::Relaxed);
+        let prefetch = self.prefetch.now();
         meter::bus_connected(true);
-        tracing::info!(prefetch = self.source.prefetch, "consuming from the source");
-        self.arriving = Some(ctx.add_stream(super::arrivals(generation, deliveries)));
-        self.rescue(ctx);
-    }
-
-    /// Sends orphans of configured endpoints home and counts the rest.
-    fn rescue(&mut self, ctx: &mut Context<Self>) {
-        if self.live.is_none() || self.stopping {
-            return;
+        meter::prefetch(prefetch);
+        if std::mem::replace(&mut self.moving, Moving::No) == Moving::No {
+            tracing::info!(prefetch, "consuming from the source");
+            self.rescue(ctx);
         }
-        let (bus, endpoints) = (Arc::clone(&self.source.bus), self.source.endpoints.clone());
-        let rescuing = async move {
-            let moved = bus.rescue_orphans(endpoints).await?;
-            Ok::<_, BusError>((moved, bus.depth(Queue::Orphan).await?))
-        };
-        ctx.spawn(rescuing.into_actor(self).map(|done, _, _| match done {
-            Ok((moved, left)) => {
-                if moved > 0 {
-                    tracing::info!(moved, "orphans sent back to their endpoints' queues");
-                }
-                meter::orphaned(left.unwrap_or(0));
-            }
-            Err(error) => tracing::debug!(%error, "orphans could not be looked at"),
-        }));
     }
 
     fn retry(&mut self, error: &BusError, ctx: &mut Context<Self>) {
+        self.moving = Moving::No;
+        self.show_consuming(false);
         let text = error.to_string();
         // The same trouble is told once, not at every try.
         if self.told.as_ref() != Some(&text) {
             tracing::error!(error = text, "cannot consume from the source; trying again");
             self.told = Some(text);
         }
+        self.again(ctx);
+    }
+
+    /// Consumes anew after a pause.
+    fn again(&mut self, ctx: &mut Context<Self>) {
         let wait = self.pause.mul_f64(0.5 + world::random() / 2.0);
         self.pause = (self.pause * 2).min(LONGEST_PAUSE);
         ctx.run_later(wait, Self::connect);
@@ -176,47 +165,65 @@ impl Ingress {
 
     /// The subscription is gone: what was unacknowledged comes again.
     fn lost(&mut self, ctx: &mut Context<Self>) {
-        let Some(acks) = self.live.take() else { return };
-        if let Some(arriving) = self.arriving.take() {
-            // Whatever is left of it: nobody would acknowledge what still comes.
-            ctx.cancel_future(arriving);
-        }
-        if acks.age() >= STEADY {
+        let Some(live) = self.live.take() else { return };
+        if live.acks.age() >= STEADY {
             self.pause = FIRST_PAUSE;
         }
-        self.creditor.current.store(0, Ordering::Release);
-        self.source.board.source.consuming.store(false, Ordering::Relaxed);
-        self.source.board.source.used_up.store(false, Ordering::Relaxed);
-        meter::bus_connected(false);
-        let shown = &self.source.board.source;
-        let stale = shown.in_flight();
-        shown.stale.add(stale);
-        meter::stale(stale);
-        drop(acks);
+        let why = live.acks.why_lost();
+        let stale = self.give_up(&live, ctx);
+        self.look_after_leaving(ctx);
         if !self.stopping {
-            tracing::warn!(
-                unacknowledged = stale,
-                "the source's consumer was lost; consuming anew, what was unacknowledged comes again"
-            );
-            let lost = BusError::Lost("the consumer ended".into());
-            self.told = Some(lost.to_string());
-            self.retry(&lost, ctx);
+            self.tell_lost(&why, stale);
+            self.again(ctx);
         }
+    }
+
+    fn tell_lost(&self, reason: &str, unacknowledged: u64) {
+        self.show_consuming(false);
+        tracing::warn!(
+            reason,
+            unacknowledged,
+            "the source's consumer was lost; consuming anew, what was unacknowledged comes again"
+        );
+    }
+
+    fn show_consuming(&self, consuming: bool) {
+        let shown = &self.source.board.source;
+        shown.consuming.store(consuming, Ordering::Relaxed);
+        if !consuming {
+            shown.used_up.store(false, Ordering::Relaxed);
+        }
+        meter::bus_connected(consuming);
     }
 
     fn flush(&mut self) {
-        let Some(acks) = &mut self.live else { return };
-        let covered = acks.flush();
+        let all = self.live.iter_mut().chain(&mut self.leaving);
+        let covered = all.map(Live::flush).sum();
         self.acknowledged(covered);
-        let used_up = self.source.board.source.in_flight() >= u64::from(self.source.prefetch);
+        let consuming = self.live.is_some() || self.moving != Moving::No;
+        let used_up =
+            consuming && self.source.board.source.in_flight() >= u64::from(self.prefetch.now());
         self.source.board.source.used_up.store(used_up, Ordering::Relaxed);
     }
 
-    fn acknowledged(&self, messages: usize) {
+    fn acknowledged(&self, messages: u64) {
         if messages > 0 {
-            self.source.board.source.acknowledged.add(messages as u64);
-            meter::acknowledged(messages as u64);
+            self.source.board.source.acknowledged.add(messages);
+            meter::acknowledged(messages);
         }
+    }
+
+    /// A message of a subscription that counts.
+    fn arrived(&mut self, delivery: Delivery, creditor: Creditor, ctx: &mut Context<Self>) {
+        self.source.board.source.received.add(1);
+        meter::received();
+        self.prefetch.seen(prefetch::weight(&delivery.message));
+        // The mailbox holds a whole prefetch, and what older subscriptions still hold.
+        if self.source.router.try_send(Incoming { delivery, creditor }).is_err() {
+            tracing::error!("the router takes nothing; consuming anew");
+            return self.lost(ctx);
+        }
+        self.follow_sizes(ctx);
     }
 }
 
@@ -224,52 +231,39 @@ impl Actor for Ingress {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        if let Some(notes) = self.notes.take() {
+        if let Some(notes) = self.notes.1.take() {
             ctx.add_stream(super::stream_of(notes).ready_chunks(NOTES));
         }
         ctx.run_interval(TICK, |ingress, ctx| {
             ingress.flush();
-            meter::events_in_flight(ingress.live.as_ref().map_or(0, Acks::outstanding));
-            if ingress.live.as_ref().is_some_and(Acks::is_lost) {
+            let all = ingress.live.iter().chain(&ingress.leaving);
+            meter::events_in_flight(all.map(|live| live.acks.outstanding()).sum());
+            if ingress.live.as_ref().is_some_and(|live| live.acks.is_lost()) {
                 ingress.lost(ctx);
             }
+            ingress.look_after_leaving(ctx);
+            ingress.look_again(ctx);
         });
-        ctx.run_interval(RESCUE_EVERY, Self::rescue);
+        ctx.run_interval(survey::RESCUE_EVERY, Self::rescue);
         self.connect(ctx);
     }
 }
 
-impl StreamHandler<Arrival> for Ingress {
-    fn handle(&mut self, arrival: Arrival, ctx: &mut Self::Context) {
-        let ours = self.live.as_ref().is_some_and(|acks| acks.generation == arrival.generation);
-        if !ours || self.stopping {
-            return;
-        }
-        let Some(delivery) = arrival.delivery else { return self.lost(ctx) };
-        self.source.board.source.received.add(1);
-        meter::received();
-        let incoming = Incoming { delivery, creditor: self.creditor.clone() };
-        // The mailbox holds a whole prefetch.
-        if self.source.router.try_send(incoming).is_err() {
-            tracing::error!("the router takes nothing; consuming anew");
-            self.lost(ctx);
-        }
-    }
-
-    fn finished(&mut self, _: &mut Self::Context) {}
-}
-
 impl StreamHandler<Vec<Note>> for Ingress {
-    fn handle(&mut self, notes: Vec<Note>, _: &mut Self::Context) {
+    fn handle(&mut self, notes: Vec<Note>, ctx: &mut Self::Context) {
         let mut barriers = Vec::new();
         for note in notes {
-            match (note, &mut self.live) {
-                (Note::Barrier(reached), _) => barriers.push(reached),
-                (note, Some(acks)) => acks.take(&note),
-                (Note::Routed { .. } | Note::Settled { .. }, None) => {}
+            match note {
+                Note::Barrier(reached) => barriers.push(reached),
+                Note::Routed { generation, .. } | Note::Settled { generation, .. } => {
+                    if let Some(live) = self.subscription(generation) {
+                        live.acks.take(&note);
+                    }
+                }
             }
         }
         self.flush();
+        self.look_after_leaving(ctx);
         for reached in barriers {
             let _ = reached.send(());
         }
@@ -289,7 +283,7 @@ impl Handler<StopConsuming> for Ingress {
     fn handle(&mut self, StopConsuming: StopConsuming, _: &mut Self::Context) -> Self::Result {
         self.stopping = true;
         self.source.board.source.consuming.store(false, Ordering::Relaxed);
-        let control = self.live.as_ref().map(Acks::control);
+        let control = self.live.as_ref().map(|live| live.acks.control());
         async move {
             if let Some(control) = control {
                 let _ = tokio::time::timeout(Duration::from_secs(2), control.cancel()).await;
@@ -309,15 +303,17 @@ impl Handler<FinishAcks> for Ingress {
 
     fn handle(&mut self, FinishAcks: FinishAcks, _: &mut Self::Context) -> Self::Result {
         let (sender, reached) = oneshot::channel();
-        let _ = self.creditor.notes.send(Note::Barrier(sender));
+        let _ = self.notes.0.send(Note::Barrier(sender));
         let done = reached.into_actor(self).then(|_, ingress, _| {
-            let mut last = ingress.live.take();
-            let covered = last.as_mut().map_or(0, Acks::flush_all);
+            let mut last: Vec<Live> =
+                ingress.leaving.drain(..).chain(ingress.live.take()).collect();
+            let covered = last.iter_mut().map(Live::flush_all).sum();
             ingress.acknowledged(covered);
+            let finishing = std::mem::take(&mut ingress.finishing);
             async move {
-                if let Some(acks) = last {
-                    acks.finish().await;
-                }
+                let last = last.into_iter().map(|live| live.acks.finish());
+                futures_util::future::join_all(last).await;
+                futures_util::future::join_all(finishing).await;
             }
             .into_actor(ingress)
         });

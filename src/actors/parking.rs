@@ -5,14 +5,16 @@
 //! [`super::endpoint`] for who does.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use actix::prelude::*;
 use tokio::sync::{mpsc, oneshot};
 
+use super::board::Board;
 use super::route::{Debt, Route};
 use crate::bus::{Bus, BusError, Target};
 use crate::domain::delivery::{Message, Settlement};
@@ -83,37 +85,78 @@ impl UnderWay {
     }
 }
 
-/// The places that take nothing now: trouble is told once a place, and its end too. Bounded by
-/// what is configured.
-#[derive(Clone, Default)]
-struct Troubled(Rc<RefCell<BTreeSet<String>>>);
+/// The places that take nothing now, and how many stores wait there: trouble is told once a place,
+/// and its end when nothing waits any more. Bounded by what is configured.
+#[derive(Clone)]
+struct Troubled {
+    places: Rc<RefCell<BTreeMap<String, usize>>>,
+    board: Arc<Board>,
+}
+
+/// The place of a trouble that is none of one queue.
+const BUS: &str = "the bus";
 
 impl Troubled {
-    fn tell(&self, target: &Target, error: &BusError) {
-        let place = place(target);
-        if self.0.borrow_mut().insert(place.clone()) {
+    /// A store for `target` has failed; `waits` is where it has been waiting until now.
+    fn tell(&self, waits: &mut Option<String>, target: &Target, error: &BusError) {
+        let place = match error {
+            BusError::Lost(_) | BusError::Blocked(_) => BUS.to_owned(),
+            BusError::Refused(_) => {
+                self.board.source.suspect.store(true, Ordering::Relaxed);
+                place(target)
+            }
+        };
+        if waits.as_ref() == Some(&place) {
+            return;
+        }
+        self.waits_no_more(waits);
+        *waits = Some(place.clone());
+        let mut places = self.places.borrow_mut();
+        if !places.contains_key(&place) {
             tracing::warn!(
                 place,
                 %error,
                 "storing fails; events stay unacknowledged, and it is tried again"
             );
         }
+        *places.entry(place).or_default() += 1;
     }
 
-    fn over(&self, target: &Target) {
-        let mut troubled = self.0.borrow_mut();
-        if !troubled.is_empty() && troubled.remove(&place(target)) {
-            tracing::info!(place = place(target), "storing works again");
+    /// A store is given up, or waits elsewhere.
+    fn waits_no_more(&self, waits: &mut Option<String>) {
+        let Some(place) = waits.take() else { return };
+        if let Some(stores) = self.places.borrow_mut().get_mut(&place) {
+            *stores = stores.saturating_sub(1);
+        }
+    }
+
+    /// A store for `target` went well.
+    fn over(&self, waits: &mut Option<String>, target: &Target) {
+        if self.places.borrow().is_empty() {
+            return;
+        }
+        self.waits_no_more(waits);
+        let mut places = self.places.borrow_mut();
+        for place in [place(target), BUS.to_owned()] {
+            if places.get(&place) == Some(&0) {
+                places.remove(&place);
+                tracing::info!(place, "storing works again");
+            }
         }
     }
 }
 
 impl Parking {
     /// Starts it on the present arbiter; jobs come through the channel.
-    pub fn start(bus: Arc<dyn Bus>, jobs: mpsc::UnboundedReceiver<Job>) -> Addr<Self> {
+    pub fn start(
+        bus: Arc<dyn Bus>,
+        jobs: mpsc::UnboundedReceiver<Job>,
+        board: Arc<Board>,
+    ) -> Addr<Self> {
         Self::create(|ctx| {
             ctx.add_stream(super::stream_of(jobs));
-            Self { bus, under_way: Rc::default(), troubled: Troubled::default() }
+            let troubled = Troubled { places: Rc::default(), board };
+            Self { bus, under_way: Rc::default(), troubled }
         })
     }
 }
@@ -190,8 +233,10 @@ async fn store(
     is_stale: impl Fn() -> bool,
 ) -> bool {
     let mut pause = FIRST_PAUSE;
+    let mut waits = None;
     loop {
         if is_stale() {
+            troubled.waits_no_more(&mut waits);
             return false;
         }
         let mut storing = bus.store(target.clone(), parcel.clone());
@@ -199,16 +244,18 @@ async fn store(
         let stored = if let Ok(stored) = quick {
             stored
         } else {
-            let why = format!("no confirm for {SLOW:?}; a memory or disk alarm does that");
-            troubled.tell(target, &BusError::Blocked(why));
+            let why = format!(
+                "no confirm for {SLOW:?}; a memory or disk alarm does that, or a server that hangs"
+            );
+            troubled.tell(&mut waits, target, &BusError::Blocked(why));
             storing.await
         };
         match stored {
             Ok(()) => {
-                troubled.over(target);
+                troubled.over(&mut waits, target);
                 return true;
             }
-            Err(error) => troubled.tell(target, &error),
+            Err(error) => troubled.tell(&mut waits, target, &error),
         }
         tokio::time::sleep(pause.mul_f64(0.5 + world::random() / 2.0)).await;
         pause = (pause * 2).min(LONGEST_PAUSE);

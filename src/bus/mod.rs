@@ -8,6 +8,7 @@ pub mod memory;
 pub mod rabbitmq;
 pub mod topology;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -102,6 +103,12 @@ pub trait Control: Send + Sync {
     /// # Errors
     /// When the subscription is lost.
     fn cancel(&self) -> BoxFuture<'static, Result<(), BusError>>;
+
+    /// Why the subscription is lost, in words; `None` while it is not, as far as is known. Also a
+    /// cancelled one can be lost: then what is unacknowledged comes again.
+    fn loss(&self) -> Option<String> {
+        None
+    }
 }
 
 /// What the bus could not do.
@@ -123,6 +130,8 @@ pub enum BusError {
 pub struct TopologyReport {
     /// Objects that are not there, in words.
     pub missing: Vec<String>,
+    /// Those of them that belong to one endpoint, by endpoint.
+    pub incomplete: BTreeMap<Name, Vec<String>>,
     /// Objects that were declared by this call.
     pub declared: Vec<String>,
 }

@@ -1,7 +1,7 @@
 //! Lanes: when an endpoint leaves the express lane for its parked one, and when it comes back.
 //!
 //! Owns the rule *express while you keep up, your own queue when you don't*. Refuses to move
-//! anything: the endpoint actor does. Read [`super::parcel`] next.
+//! anything: the endpoint actor does. Read [`super::prefetch`] next.
 
 use std::time::Duration;
 

@@ -5,8 +5,9 @@
 //! [`moment`]; [`message_file`] for messages that people write), [`routing`] (who gets it),
 //! [`body`], [`ecmascript`] (both over [`json_scan`] and [`json_parts`]), [`filter`], [`topic`],
 //! [`signing`] (what is sent), [`classify`] (what came of it), [`settle`], [`retry`], [`breaker`],
-//! [`lane`] (what happens next), [`parcel`] (how it is parked), [`ledger`] (when the bus message is
-//! acknowledged), [`secret`], [`sealing`].
+//! [`lane`] (what happens next), [`prefetch`] (how much is taken at once), [`parcel`] (how it is
+//! parked), [`frame`] (so that it can be), [`ledger`] (when the bus message is acknowledged),
+//! [`secret`], [`sealing`].
 
 pub mod attribute;
 pub mod body;
@@ -14,6 +15,7 @@ pub mod breaker;
 pub mod classify;
 pub mod ecmascript;
 pub mod filter;
+pub mod frame;
 pub mod intake;
 pub mod json;
 pub mod json_parts;
@@ -23,6 +25,7 @@ pub mod ledger;
 pub mod message_file;
 pub mod moment;
 pub mod parcel;
+pub mod prefetch;
 pub mod retry;
 pub mod routing;
 pub mod sealing;

@@ -2,13 +2,14 @@
 //!
 //! Owns the `lockgate-*` headers. A parcel is the message as it came, body and properties, with
 //! these headers added; everything with which RabbitMQ would send it astray is taken off. Refuses
-//! to decide where a parcel goes: that is [`super::retry`]. Read [`super::ledger`] next.
+//! to decide where a parcel goes: that is [`super::retry`]. Read [`super::frame`] next.
 
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use lapin::types::{AMQPValue, FieldTable, LongString, ShortString};
 
+use super::frame::DROPPED;
 use crate::domain::delivery::{HeaderValue, Message, Properties};
 
 /// The longest `lockgate-last-error`, in bytes.
@@ -17,7 +18,7 @@ const MAX_ERROR: usize = 512;
 /// RabbitMQ bounds to 128 KiB: a larger one ends the connection, and everything else on it.
 const MAX_TEXT: usize = 1_024;
 /// What every header of ours begins with.
-const OURS: &str = "lockgate-";
+pub(super) const OURS: &str = "lockgate-";
 /// Written by RabbitMQ; a kept `x-death` makes a message stick in a delay queue for ever.
 const ASTRAY: [&str; 5] =
     ["x-death", "x-first-death-", "x-last-death-", "x-delivery-count", "x-acquired-count"];
@@ -145,7 +146,7 @@ pub fn parked_at(parcel: &Message) -> Option<Timestamp> {
     read_time(parcel, "parked-at")
 }
 
-/// The headers that are neither ours nor RabbitMQ's own.
+/// The headers that are neither ours nor RabbitMQ's own, and the one that names what was left off.
 fn foreign_headers(properties: &Properties) -> BTreeMap<ShortString, HeaderValue> {
     let Some(headers) = properties.headers() else { return BTreeMap::new() };
     headers
@@ -153,7 +154,9 @@ fn foreign_headers(properties: &Properties) -> BTreeMap<ShortString, HeaderValue
         .filter(|(name, _)| {
             let name = name.as_str();
             let astray = ASTRAY.iter().any(|prefix| name.starts_with(prefix));
-            !(astray || name.starts_with(OURS) || name == "CC" || name == "BCC")
+            // What was left off stays told, however often the event is parked again.
+            let ours = name.starts_with(OURS) && name != DROPPED;
+            !(astray || ours || name == "CC" || name == "BCC")
         })
         .map(|(name, value)| (name.clone(), value.clone()))
         .collect()

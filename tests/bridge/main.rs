@@ -13,6 +13,7 @@ mod failures;
 mod flow;
 mod losses;
 mod partner;
+mod prefetch;
 mod stage;
 mod stops;
 mod unreliable;

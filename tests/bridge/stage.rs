@@ -81,11 +81,22 @@ impl Stage {
         Self::on(Arc::new(bus.clone()), bus, endpoints)
     }
 
+    /// Starts one with an automatic prefetch, for events of at most so many bytes.
+    pub fn automatic(max_event_bytes: usize, endpoints: &str) -> Self {
+        let bus = MemoryBus::default();
+        let source = format!("prefetch = \"auto\"\nmax_event_bytes = {max_event_bytes}\n");
+        Self::with(Arc::new(bus.clone()), bus, &(source + endpoints))
+    }
+
     /// Starts one that speaks to `bus`, which stands before `memory`.
     pub fn on(bus: Arc<dyn Bus>, memory: MemoryBus, configuration: &str) -> Self {
+        Self::with(bus, memory, &format!("prefetch = 50\n{configuration}"))
+    }
+
+    fn with(bus: Arc<dyn Bus>, memory: MemoryBus, configuration: &str) -> Self {
         let text = format!(
             "[runtime]\nthreads = 1\nshutdown_grace = \"300ms\"\n\
-             [source]\nurl = \"amqp://127.0.0.1/%2f\"\nqueue = \"q\"\nprefetch = 50\n{configuration}"
+             [source]\nurl = \"amqp://127.0.0.1/%2f\"\nqueue = \"q\"\n{configuration}"
         );
         let config = Config::from_toml_str("test.toml", &text, "development").unwrap();
         let bridge = Bridge::start(&config, bus, &Instance { id: "test".into() });

@@ -167,7 +167,9 @@ impl Endpoint {
             return;
         }
         let state = self.state();
-        if !self.plan.endpoint.enabled || state != State::Closed {
+        // Without queues nothing is parked, unless what waits holds others back.
+        let lacking = self.plan.shown.lacks_queues();
+        if !lacking && (!self.plan.endpoint.enabled || state != State::Closed) {
             self.lane = Lane::Parked;
         }
         while self.may_begin() {
@@ -186,7 +188,8 @@ impl Endpoint {
     /// Whether an attempt may begin now, as far as window and switch say.
     fn may_begin(&mut self) -> bool {
         let now = self.now();
-        self.plan.endpoint.enabled && !self.limited && self.attempts < self.breaker.window(now)
+        let ready = self.plan.endpoint.enabled && !self.plan.shown.lacks_queues();
+        ready && !self.limited && self.attempts < self.breaker.window(now)
     }
 
     /// The next route to attempt: express and parked ones in turn. On the parked lane express ones

@@ -133,6 +133,9 @@ impl Endpoint {
         let wanted = self.wanted_prefetch();
         match &self.parked.live {
             Some(live) if live.acks.is_lost() => self.lose_parked("acknowledging failed", ctx),
+            Some(live) if live.ending && live.acks.is_gone() => {
+                self.lose_parked("the connection was lost", ctx);
+            }
             Some(live) if live.ending => {
                 if live.ended && self.parked.is_clear() {
                     self.close_parked(ctx);
@@ -152,7 +155,8 @@ impl Endpoint {
     fn wanted_prefetch(&mut self) -> Option<u16> {
         let endpoint = Arc::clone(&self.plan.endpoint);
         let prepared = self.plan.board.source.prepared.load(Ordering::Relaxed);
-        if !endpoint.enabled || self.draining.is_some() || !prepared {
+        let lacking = self.plan.shown.lacks_queues();
+        if !endpoint.enabled || self.draining.is_some() || !prepared || lacking {
             return None;
         }
         match self.state() {
@@ -206,6 +210,9 @@ impl Endpoint {
     }
 
     fn parked_failed(&mut self, error: &BusError) {
+        if matches!(error, BusError::Refused(_)) {
+            self.plan.board.source.suspect.store(true, Ordering::Relaxed);
+        }
         // That the whole bus is gone, ingress tells once for all endpoints.
         if !matches!(error, BusError::Lost(_)) && !self.parked.told {
             self.parked.told = true;
@@ -291,6 +298,10 @@ impl Endpoint {
         self.parked.asked = Some(Instant::now());
         let asking = self.plan.bus.depth(Queue::Parked(self.name().clone()));
         ctx.spawn(asking.into_actor(self).map(|depth, endpoint, _| {
+            if matches!(depth, Ok(None)) {
+                // Its queue is not there: a survey may declare it anew.
+                endpoint.plan.board.source.suspect.store(true, Ordering::Relaxed);
+            }
             endpoint.back_to_express(depth.unwrap_or(None));
         }));
     }

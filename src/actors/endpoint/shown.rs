@@ -17,6 +17,7 @@ impl Endpoint {
         let now = self.now();
         let room = state == State::Closed
             && self.plan.endpoint.enabled
+            && !self.plan.shown.lacks_queues()
             && self.express.is_empty()
             && self.attempts < self.breaker.window(now);
         self.plan.shown.has_room.store(room, Ordering::Relaxed);
@@ -26,6 +27,7 @@ impl Endpoint {
         }
         let health = match state {
             _ if !self.plan.endpoint.enabled => Health::Paused,
+            _ if self.plan.shown.lacks_queues() => Health::Misconfigured,
             State::Open { misconfigured: true, .. } => Health::Misconfigured,
             State::HalfOpen | State::Open { misconfigured: false, .. } => self.still_open(),
             State::Closed if self.lane == Lane::Parked || self.breaker.streak() > 0 => {

@@ -221,6 +221,11 @@ impl Control for MemoryControl {
         self.bus.touch();
         futures_util::future::ready(Ok(())).boxed()
     }
+
+    fn loss(&self) -> Option<String> {
+        let there = self.bus.lock().subscriptions.contains_key(&self.generation);
+        (!there).then(|| "the memory bus was cut".into())
+    }
 }
 
 impl Drop for MemoryControl {

@@ -4,8 +4,8 @@
 //! Refuses to requeue: what is not acknowledged goes back when the channel closes. Read
 //! [`super::store`] next.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt as _, StreamExt as _};
@@ -16,7 +16,7 @@ use lapin::types::{FieldTable, ShortString};
 use lapin::{Channel, Consumer};
 use tokio::sync::mpsc;
 
-use super::{ANSWER_TIMEOUT, Consuming, Inner, bus_error, short};
+use super::{ANSWER_TIMEOUT, Consuming, Inner, refusal, short};
 use crate::bus::{BusError, Control, Delivery, Queue, Subscription};
 use crate::domain::delivery::Message;
 use crate::transport::amqp_link::{LinkError, bounded};
@@ -38,13 +38,12 @@ pub(super) async fn start(
     let tag = ShortString::from(format!("lockgate-{generation}"));
     let (channel, consumer) = subscribe(&consuming, &name, &tag, prefetch)
         .await
-        .map_err(|error| bus_error(&format!("consume queue '{name}'"), &error))?;
+        .map_err(|error| refusal(&format!("consume queue '{name}'"), &error, "read", &name))?;
     let (sender, deliveries) = mpsc::channel(usize::from(prefetch));
-    tokio::spawn(pump(generation, consumer, channel.clone(), sender));
-    let (cancelled, sent) = (AtomicBool::new(false), AtomicU32::new(0));
-    let queue = name;
-    let control =
-        Arc::new(ChannelControl { channel, queue, tag, cancelled, sent, _kept: consuming });
+    let end = Arc::<End>::default();
+    tokio::spawn(pump(generation, consumer, channel.clone(), sender, Arc::clone(&end)));
+    let (queue, sent) = (name, AtomicU32::new(0));
+    let control = Arc::new(ChannelControl { channel, queue, tag, end, sent, _kept: consuming });
     Ok(Subscription { generation, deliveries, control })
 }
 
@@ -77,6 +76,15 @@ async fn close(channel: Channel) {
     let _ = bounded(ANSWER_TIMEOUT, channel.close(200, "OK".into())).await;
 }
 
+/// How a subscription ended.
+#[derive(Default)]
+struct End {
+    /// We have asked for it.
+    cancelled: AtomicBool,
+    /// Why, where we have not.
+    lost: OnceLock<String>,
+}
+
 /// Hands deliveries over until the consumer ends, or until nobody takes them any more. The
 /// prefetch bounds what lapin holds: the queue of deliveries is never too short for it.
 async fn pump(
@@ -84,6 +92,7 @@ async fn pump(
     mut consumer: Consumer,
     channel: Channel,
     sender: mpsc::Sender<Delivery>,
+    end: Arc<End>,
 ) {
     loop {
         let next = tokio::select! {
@@ -94,7 +103,20 @@ async fn pump(
             }
         };
         // An error or the end means the same: this subscription is over.
-        let Some(Ok(delivery)) = next else { return };
+        let delivery = match next {
+            Some(Ok(delivery)) => delivery,
+            Some(Err(error)) => {
+                let _ = end.lost.set(LinkError::from(error).to_string());
+                return;
+            }
+            None => {
+                if !end.cancelled.load(Ordering::Relaxed) {
+                    let why = "RabbitMQ cancelled the consumer: its queue was deleted or has moved";
+                    let _ = end.lost.set(why.into());
+                }
+                return;
+            }
+        };
         let tag = delivery.delivery_tag;
         let message = message(delivery);
         if sender.send(Delivery { generation, tag, message }).await.is_err() {
@@ -118,7 +140,7 @@ struct ChannelControl {
     channel: Channel,
     queue: String,
     tag: ShortString,
-    cancelled: AtomicBool,
+    end: Arc<End>,
     /// Acknowledgements that were sent.
     sent: AtomicU32,
     /// The connection lives as long as a subscription on it does.
@@ -169,7 +191,7 @@ impl Control for ChannelControl {
     fn cancel(&self) -> BoxFuture<'static, Result<(), BusError>> {
         let channel = self.channel.clone();
         let tag = self.tag.clone();
-        let again = self.cancelled.swap(true, Ordering::Relaxed);
+        let again = self.end.cancelled.swap(true, Ordering::Relaxed);
         async move {
             if again {
                 return Ok(());
@@ -178,6 +200,14 @@ impl Control for ChannelControl {
             bounded(ANSWER_TIMEOUT, done).await.map_err(|error| lost("cancel the consumer", &error))
         }
         .boxed()
+    }
+
+    fn loss(&self) -> Option<String> {
+        let gone = || {
+            let connected = self.channel.status().connected();
+            (!connected).then(|| "the connection was lost".into())
+        };
+        self.end.lost.get().cloned().or_else(gone)
     }
 }
 

@@ -36,7 +36,7 @@ use crate::transport::tls::{self, TlsSettings};
 /// Bounds one attempt to connect, and every answer of RabbitMQ but a confirm under an alarm.
 pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// The longest wait between two attempts to connect.
-const LONGEST_WAIT: Duration = Duration::from_secs(10);
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
 /// What lockgate may do about missing queues and exchanges.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -236,6 +236,16 @@ fn bus_error(what: &str, error: &LinkError) -> BusError {
         | LinkError::Nack
         | LinkError::Illegal(_)
         | LinkError::Tls(_) => BusError::Refused(text),
+    }
+}
+
+/// As [`bus_error`]; where access was refused, with the right that is needed.
+fn refusal(what: &str, error: &LinkError, right: &str, object: &str) -> BusError {
+    match (bus_error(what, error), error) {
+        (BusError::Refused(text), LinkError::Reply { code: 403, .. }) => {
+            BusError::Refused(format!("{text} (needed: {right} on '{object}')"))
+        }
+        (other, _) => other,
     }
 }
 

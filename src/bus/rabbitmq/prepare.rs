@@ -34,7 +34,13 @@ pub(super) async fn run(
         let done = surveyor.visit(&object, declare, !report.declared.is_empty()).await;
         match done.map_err(|error| refusal(&object, &error))? {
             Found::There => {}
-            Found::Missing => report.missing.push(object.describe()),
+            Found::Missing => {
+                if let Some(endpoint) = owner(inner, &object, endpoints) {
+                    let missing = report.incomplete.entry(endpoint.clone()).or_default();
+                    missing.push(object.describe());
+                }
+                report.missing.push(object.describe());
+            }
             Found::Declared => report.declared.push(object.describe()),
         }
     }
@@ -47,6 +53,13 @@ pub(super) async fn run(
         }
     }
     Ok(report)
+}
+
+/// The endpoint that a queue belongs to.
+fn owner<'a>(inner: &Inner, object: &Object, endpoints: &'a [Name]) -> Option<&'a Name> {
+    let Object::Queue { name: queue, .. } = object else { return None };
+    let names = &inner.names;
+    endpoints.iter().find(|e| names.parked_queue(e) == *queue || names.dead_queue(e) == *queue)
 }
 
 /// An error, with what the user would have to be allowed.

@@ -179,6 +179,12 @@ impl Link {
         self.connection.status().connected()
     }
 
+    /// The largest frame that may be sent, in bytes; 0 is no bound.
+    #[must_use]
+    pub fn frame_max(&self) -> u32 {
+        self.connection.configuration().frame_max()
+    }
+
     /// Says goodbye for at most 2 s, then cuts.
     pub async fn close(&self) {
         let goodbye = self.connection.close(200, "OK".into());

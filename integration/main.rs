@@ -12,6 +12,7 @@ mod amqp;
 mod bus;
 mod compose;
 mod faults;
+mod floods;
 mod http;
 mod late;
 mod main_job;

@@ -12,6 +12,7 @@
 )]
 
 mod isolation;
+mod mqtt_link;
 mod stops;
 #[path = "../support/mod.rs"]
 #[allow(dead_code, unused_imports, reason = "the other integration tests use the rest")]

@@ -13,6 +13,7 @@ mod bus;
 mod bus_faults;
 mod compose;
 mod faults;
+mod floods;
 mod http;
 mod late;
 mod main_job;

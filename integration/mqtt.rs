@@ -1,5 +1,6 @@
 //! The mqtt transport against a private Mosquitto, and against peers that misbehave by script.
 
+mod losses;
 pub mod peer;
 
 use std::collections::BTreeSet;

@@ -13,6 +13,7 @@
 
 mod isolation;
 mod memory;
+mod mqtt_link;
 mod stops;
 #[path = "../support/mod.rs"]
 #[allow(dead_code, unused_imports, reason = "the other integration tests use the rest")]

@@ -6,6 +6,8 @@ use std::rc::Rc;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
+use crate::support::mqtt_cut::read_packet;
+
 /// How far the peer goes with each connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Script {
@@ -15,12 +17,20 @@ pub enum Script {
     Connack(u8),
     /// Answers PUBLISH with PUBREC, and withholds PUBCOMP.
     Pubrec,
+    /// Closes the connection at CONNECT.
+    CloseAtConnect,
     /// Closes the connection at this PUBLISH.
     CloseAtPublish(usize),
+    /// Answers PUBLISH with PUBREC, and closes the connection.
+    CloseAfterPubrec,
+    /// Closes the connection at PUBREL.
+    CloseAtPubrel,
     /// Does everything, and closes the connection together with PUBCOMP.
     PubcompAndClose,
-    /// Does everything.
+    /// Does everything, and knows no session of before.
     All,
+    /// Does everything, and says that it has a session of before.
+    AllWithSession,
     /// Answers with this text, whatever it read.
     Text(&'static str),
 }
@@ -30,6 +40,7 @@ pub struct Peer {
     pub port: u16,
     script: Rc<Cell<Script>>,
     topics: Rc<RefCell<Vec<String>>>,
+    packets: Rc<RefCell<Vec<Vec<u8>>>>,
     connections: Rc<Cell<usize>>,
     closed: Rc<Cell<usize>>,
 }
@@ -41,17 +52,22 @@ impl Peer {
             port: listener.local_addr().unwrap().port(),
             script: Rc::new(Cell::new(script)),
             topics: Rc::default(),
+            packets: Rc::default(),
             connections: Rc::default(),
             closed: Rc::default(),
         };
         let (script, topics) = (Rc::clone(&peer.script), Rc::clone(&peer.topics));
+        let packets = Rc::clone(&peer.packets);
         let (connections, closed) = (Rc::clone(&peer.connections), Rc::clone(&peer.closed));
         actix_rt::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                connections.set(connections.get() + 1);
+                let number = connections.replace(connections.get() + 1);
+                packets.borrow_mut().push(Vec::new());
+                let packets = Rc::clone(&packets);
                 let (script, topics, closed) = (script.get(), Rc::clone(&topics), closed.clone());
                 actix_rt::spawn(async move {
-                    serve(stream, script, &topics).await;
+                    let seen = |kind| packets.borrow_mut()[number].push(kind);
+                    serve(stream, script, &topics, seen).await;
                     closed.set(closed.get() + 1);
                 });
             }
@@ -69,6 +85,11 @@ impl Peer {
         self.topics.borrow().clone()
     }
 
+    /// The types of the packets that came over this connection, counted from 0.
+    pub fn packets(&self, connection: usize) -> Vec<u8> {
+        self.packets.borrow()[connection].clone()
+    }
+
     pub fn connections(&self) -> usize {
         self.connections.get()
     }
@@ -78,7 +99,12 @@ impl Peer {
     }
 }
 
-async fn serve(mut stream: TcpStream, script: Script, topics: &RefCell<Vec<String>>) {
+async fn serve(
+    mut stream: TcpStream,
+    script: Script,
+    topics: &RefCell<Vec<String>>,
+    seen: impl Fn(u8),
+) {
     if let Script::Text(text) = script {
         let mut some = [0; 1_024];
         let _ = stream.read(&mut some).await;
@@ -87,9 +113,12 @@ async fn serve(mut stream: TcpStream, script: Script, topics: &RefCell<Vec<Strin
     }
     let mut published = 0;
     while let Some((kind, body)) = packet(&mut stream).await {
+        seen(kind);
         let answer: &[u8] = match (kind, script) {
+            (1, Script::CloseAtConnect) | (6, Script::CloseAtPubrel) | (14, _) => return,
             (1, Script::Connack(code)) => &[0x20, 2, 0, code],
             (1, Script::Silence) => &[],
+            (1, Script::AllWithSession) => &[0x20, 2, 1, 0],
             (1, _) => &[0x20, 2, 0, 0],
             (3, _) => {
                 let (topic, id) = publish(&body);
@@ -97,18 +126,23 @@ async fn serve(mut stream: TcpStream, script: Script, topics: &RefCell<Vec<Strin
                 published += 1;
                 match script {
                     Script::CloseAtPublish(at) if published == at => return,
-                    Script::Pubrec | Script::All | Script::PubcompAndClose => {
-                        &[0x50, 2, id[0], id[1]]
-                    }
+                    Script::Pubrec
+                    | Script::CloseAfterPubrec
+                    | Script::CloseAtPubrel
+                    | Script::All
+                    | Script::AllWithSession
+                    | Script::PubcompAndClose => &[0x50, 2, id[0], id[1]],
                     _ => &[],
                 }
             }
-            (6, Script::All | Script::PubcompAndClose) => &[0x70, 2, body[0], body[1]],
-            (14, _) => return,
+            (6, Script::All | Script::AllWithSession | Script::PubcompAndClose) => {
+                &[0x70, 2, body[0], body[1]]
+            }
             _ => &[],
         };
-        if stream.write_all(answer).await.is_err() || (kind, script) == (6, Script::PubcompAndClose)
-        {
+        let last =
+            matches!((kind, script), (3, Script::CloseAfterPubrec) | (6, Script::PubcompAndClose));
+        if stream.write_all(answer).await.is_err() || last {
             return;
         }
     }
@@ -116,19 +150,10 @@ async fn serve(mut stream: TcpStream, script: Script, topics: &RefCell<Vec<Strin
 
 /// The next packet's type and what follows its header; `None` at the end.
 async fn packet(stream: &mut TcpStream) -> Option<(u8, Vec<u8>)> {
-    let kind = stream.read_u8().await.ok()? >> 4;
-    let (mut length, mut shift) = (0_usize, 0);
-    loop {
-        let byte = stream.read_u8().await.ok()?;
-        length |= usize::from(byte & 0x7f) << shift;
-        shift += 7;
-        if byte & 0x80 == 0 {
-            break;
-        }
-    }
-    let mut body = vec![0; length];
-    stream.read_exact(&mut body).await.ok()?;
-    Some((kind, body))
+    let mut packet = read_packet(stream).await?;
+    let kind = packet[0] >> 4;
+    let head = 1 + packet[1..].iter().take_while(|byte| **byte & 0x80 != 0).count() + 1;
+    Some((kind, packet.split_off(head)))
 }
 
 fn publish(body: &[u8]) -> (String, [u8; 2]) {

@@ -5,6 +5,7 @@ pub mod counter;
 pub mod http;
 pub mod lockgate;
 pub mod mosquitto;
+pub mod mqtt_cut;
 pub mod process;
 pub mod proxy;
 pub mod rabbitmq;

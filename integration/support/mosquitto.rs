@@ -146,6 +146,11 @@ impl Mosquitto {
         }
     }
 
+    /// Its plain port, for proxies.
+    pub fn port(&self) -> u16 {
+        self.ports[0]
+    }
+
     /// Everything that the broker has logged, in all its runs.
     pub fn log(&self) -> String {
         let read = |run| std::fs::read_to_string(self.log_file(run)).unwrap_or_default();
@@ -264,6 +269,11 @@ impl Subscriber {
     /// Everything so far, in the order of arrival.
     pub fn messages(&self) -> Vec<Received> {
         self.lock().clone()
+    }
+
+    /// How many there were so far.
+    pub fn count(&self) -> usize {
+        self.lock().len()
     }
 
     /// Waits until it has subscribed this often: once, and once more after each outage.

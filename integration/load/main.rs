@@ -8,10 +8,13 @@
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::print_stdout,
-    reason = "this crate is tests from end to end"
+    reason = "this crate is tests from end to end, and prints what it measures"
 )]
 
+mod cluster;
+mod instances;
 mod isolation;
+mod kills;
 mod memory;
 mod mqtt_link;
 mod stops;

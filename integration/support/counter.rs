@@ -9,6 +9,8 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use bytes::{Buf as _, BytesMut};
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
@@ -76,6 +78,15 @@ impl Counter {
     /// Answers so from now on: status and delay, by the event's id and how often it had come before.
     pub fn answer(&self, script: impl Fn(&str, u32) -> (u16, Duration) + Send + Sync + 'static) {
         *self.shared.script.lock().unwrap() = Arc::new(script);
+    }
+
+    /// Refuses this share of all requests with 503, by chance, and answers after `delay`.
+    pub fn refuse(&self, share: f64, seed: u64, delay: Duration) {
+        let chance = Mutex::new(StdRng::seed_from_u64(seed));
+        self.answer(move |_, _| {
+            let refused = chance.lock().unwrap().random_bool(share);
+            (if refused { 503 } else { 200 }, delay)
+        });
     }
 
     /// How many events were taken at least once.

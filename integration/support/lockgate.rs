@@ -172,6 +172,16 @@ impl Lockgate {
         };
         status.ok().and_then(peak).expect("no VmHWM: the process is gone")
     }
+
+    /// The processor time that it has used, in seconds. Clock ticks are hundredths on Linux.
+    pub fn cpu(&self) -> f64 {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.process.pid));
+        let stat = stat.expect("the process is gone");
+        let fields = stat.rsplit(')').next().unwrap().split_whitespace();
+        // User and system time, the 14th and 15th of all.
+        let ticks = fields.skip(11).take(2).map(|ticks| ticks.parse::<f64>().unwrap());
+        ticks.sum::<f64>() / 100.0
+    }
 }
 
 /// Where the counters of a `/metrics` text disagree, in words.

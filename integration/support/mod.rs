@@ -1,6 +1,8 @@
 //! What the integration tests stand on: private servers, certificates, waiting with a deadline.
 
+pub mod balancer;
 pub mod certs;
+pub mod cluster;
 pub mod counter;
 pub mod http;
 pub mod lockgate;

@@ -24,10 +24,10 @@ use super::certs::{self, Certs};
 use super::free_port;
 use super::process::Process;
 
-const BIN: &str = "/usr/lib/rabbitmq/bin";
+pub(super) const BIN: &str = "/usr/lib/rabbitmq/bin";
 /// Virtual hosts made when a node starts: one a test.
 const VHOSTS: usize = 80;
-const GUEST: &str = "guest:guest";
+pub(super) const GUEST: &str = "guest:guest";
 /// The largest message in stock, in bytes.
 const MAX_MESSAGE: usize = 128 << 20;
 
@@ -85,7 +85,7 @@ pub fn place() -> Place {
     }
 }
 
-fn unique_prefix() -> String {
+pub(super) fn unique_prefix() -> String {
     format!("t{}", lockgate::world::unique())
 }
 
@@ -269,7 +269,7 @@ impl Node {
     }
 }
 
-fn environment(folder: &Path, port: u16, epmd_port: u16) -> Vec<(String, String)> {
+pub(super) fn environment(folder: &Path, port: u16, epmd_port: u16) -> Vec<(String, String)> {
     let path = |name: &str| folder.join(name).display().to_string();
     let mut all = BTreeMap::from([
         ("HOME", path("")),
@@ -292,7 +292,7 @@ fn environment(folder: &Path, port: u16, epmd_port: u16) -> Vec<(String, String)
 }
 
 /// A folder for this process; what processes that have ended left behind is removed.
-fn fresh_folder(port: u16) -> PathBuf {
+pub(super) fn fresh_folder(port: u16) -> PathBuf {
     let base = Path::new(env!("CARGO_TARGET_TMPDIR")).join("rabbitmq");
     std::fs::create_dir_all(&base).unwrap();
     for entry in std::fs::read_dir(&base).unwrap().flatten() {
@@ -307,7 +307,7 @@ fn fresh_folder(port: u16) -> PathBuf {
     folder
 }
 
-fn wait_until(what: &str, within: Duration, condition: impl Fn() -> bool, log: &Path) {
+pub(super) fn wait_until(what: &str, within: Duration, condition: impl Fn() -> bool, log: &Path) {
     #[allow(clippy::disallowed_methods, reason = "a test's deadline is in real time")]
     let start = std::time::Instant::now();
     while !condition() {
@@ -449,5 +449,37 @@ impl Client {
             let confirm = confirm.await.unwrap();
             confirm.is_ack() && confirm.take_message().is_none()
         }
+    }
+
+    /// Publishes many messages, each with its body, 500 at a time, and waits for every confirm.
+    pub async fn publish_all(
+        &self,
+        exchange: &str,
+        key: &str,
+        bodies: impl IntoIterator<Item = Vec<u8>>,
+    ) {
+        let mut bodies = bodies.into_iter().peekable();
+        while bodies.peek().is_some() {
+            let mut confirms = Vec::new();
+            for body in bodies.by_ref().take(500) {
+                confirms.push(self.begin_publish(exchange, key, &body).await);
+            }
+            for confirm in confirms {
+                assert!(confirm.await, "not taken: {exchange} {key}");
+            }
+        }
+    }
+
+    /// Publishes one message; `false` when it was not taken within 10 s, or nobody knows.
+    pub async fn try_publish(&self, exchange: &str, key: &str, body: &[u8]) -> bool {
+        let options = BasicPublishOptions { mandatory: true, immediate: false };
+        let properties = Properties::default().with_delivery_mode(2);
+        let taken = async {
+            let (exchange, key) = (exchange.into(), key.into());
+            let sent = self.channel.basic_publish(exchange, key, options, body, properties).await;
+            sent.ok()?.await.ok()
+        };
+        let confirm = tokio::time::timeout(Duration::from_secs(10), taken).await;
+        confirm.ok().flatten().is_some_and(|c| c.is_ack() && c.take_message().is_none())
     }
 }

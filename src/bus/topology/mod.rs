@@ -284,8 +284,9 @@ fn endpoint_objects(names: &Names, endpoint: &Name) -> [Object; 4] {
 }
 
 fn source_objects(source: &SourceQueue) -> Vec<Object> {
-    let queue = Object::Queue { name: source.queue.clone(), arguments: queue_table(&[]) };
-    let mut all = vec![queue];
+    // Every crash of an instance, and every lost connection, is a delivery.
+    let arguments = queue_table(&[unlimited()]);
+    let mut all = vec![Object::Queue { name: source.queue.clone(), arguments }];
     for binding in &source.bindings {
         all.push(Object::Exchange {
             name: binding.exchange.clone(),
@@ -409,6 +410,18 @@ mod tests {
             );
             assert!(!arguments.contains_key("x-max-length"), "{name}");
         }
+    }
+
+    #[test]
+    fn however_often_instances_crash_the_source_keeps_its_messages() {
+        let all = objects(&Names::new("lockgate"), &source(&["platform"]), &[], &[]);
+        let limit = all.iter().find_map(|object| match object {
+            Object::Queue { name, arguments } if name == "platform.events" => {
+                arguments.inner().get("x-delivery-limit")
+            }
+            _ => None,
+        });
+        assert_eq!(limit, Some(&unlimited().1));
     }
 
     #[test]

@@ -51,7 +51,7 @@ fn a_source_queue_that_was_deleted_is_declared_anew_or_waited_for() {
             };
             let toml = toml + &rest("erp", "*", &server.url("/"));
             let lockgate = Lockgate::start_quiet(&Configuration::write(folder.path(), &toml)).await;
-            platform.publish_all(KEY, bodies(&numbered("before", 1_000))).await;
+            platform.publish_all("Batch", KEY, bodies(&numbered("before", 1_000))).await;
             until_more(&server).await;
             let before = lockgate.log().len();
             platform.delete("events").await;
@@ -66,7 +66,7 @@ fn a_source_queue_that_was_deleted_is_declared_anew_or_waited_for() {
             let there = until_there(&place.url, "events").await;
             let began = tokio::time::Instant::now();
             let after = numbered("after", 200);
-            platform.publish_all(KEY, bodies(&after)).await;
+            platform.publish_all("Batch", KEY, bodies(&after)).await;
             eventually("events flow", BACK, || async {
                 ids(&server).iter().any(|id| id.starts_with("after")).then_some(())
             })
@@ -103,7 +103,7 @@ fn a_parked_queue_that_was_deleted_is_declared_anew_and_its_orphans_come_home() 
         let lockgate = Lockgate::start_ready(&Configuration::write(folder.path(), &toml)).await;
         let platform = Client::connect(&place.url).await;
         let before = numbered("before", 50);
-        platform.publish_all(KEY, bodies(&before)).await;
+        platform.publish_all("Batch", KEY, bodies(&before)).await;
         until_all(&healthy, &before).await;
         eventually("all are kept", DEADLINE, || async {
             (lockgate.metric("lockgate_events_in_flight").await == 0.0).then_some(())
@@ -115,7 +115,7 @@ fn a_parked_queue_that_was_deleted_is_declared_anew_and_its_orphans_come_home() 
             platform.delete(queue).await;
         }
         let mut all = numbered("after", 200);
-        platform.publish_all(KEY, bodies(&all)).await;
+        platform.publish_all("Batch", KEY, bodies(&all)).await;
         for queue in ["lockgate.ep.down.parked", "lockgate.ep.healthy.parked"] {
             println!("{queue} is there again after {:?}", until_there(&place.url, queue).await);
         }
@@ -182,7 +182,7 @@ fn lost_rights_are_told_once_with_what_is_needed_and_waited_for() {
         for (round, left) in [["", "", ""], [".*", "", ".*"], [".*", ".*", ""]].iter().enumerate() {
             let platform = Client::connect(&place.url).await;
             let some = numbered(&format!("r{round}"), 1_000);
-            platform.publish_all(KEY, bodies(&some)).await;
+            platform.publish_all("Batch", KEY, bodies(&some)).await;
             expected.extend(some);
             until_more(&healthy).await;
             let left = left.map(|right| if right.is_empty() { "^$" } else { right });
@@ -192,7 +192,7 @@ fn lost_rights_are_told_once_with_what_is_needed_and_waited_for() {
             lockgate.ready().await;
             let platform = Client::connect(&place.url).await;
             let more = numbered(&format!("m{round}"), 50);
-            platform.publish_all(KEY, bodies(&more)).await;
+            platform.publish_all("Batch", KEY, bodies(&more)).await;
             expected.extend(more);
             let mark = format!("m{round}-");
             eventually("events flow", BACK, || async {
@@ -230,7 +230,7 @@ fn a_full_queue_keeps_the_rest_on_the_bus_is_told_once_and_costs_nothing() {
                 .replace("\"1s\"", "\"60s\"");
         let lockgate = Lockgate::start_quiet(&Configuration::write(folder.path(), &toml)).await;
         let expected = numbered("e", 300);
-        platform.publish_all(KEY, bodies(&expected)).await;
+        platform.publish_all("Batch", KEY, bodies(&expected)).await;
         eventually("it is told", DEADLINE, || async {
             lockgate.log().contains("storing fails").then_some(())
         })

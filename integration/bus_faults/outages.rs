@@ -33,8 +33,8 @@ fn five_kills_of_rabbitmq_under_load_lose_nothing() {
             let some = numbered(&format!("r{round}"), 800);
             let (sometimes, others): (BTreeSet<_>, BTreeSet<_>) =
                 some.iter().cloned().partition(|id| id.ends_with('7'));
-            platform.publish_all(KEY, bodies(&others)).await;
-            platform.publish_all("sometimes", bodies(&sometimes)).await;
+            platform.publish_all("Batch", KEY, bodies(&others)).await;
+            platform.publish_all("Batch", "sometimes", bodies(&sometimes)).await;
             wanted.extend(sometimes);
             expected.extend(some);
             until_more(&steady).await;
@@ -95,8 +95,8 @@ fn a_memory_alarm_holds_up_only_what_cannot_be_delivered() {
         let wanted: BTreeSet<String> = all.iter().step_by(20).cloned().collect();
         for (n, some) in all.iter().collect::<Vec<_>>().chunks(20).enumerate() {
             assert!(wanted.contains(some[0]), "{n}");
-            platform.publish_all("sometimes", bodies([some[0]])).await;
-            platform.publish_all(KEY, bodies(some[1..].iter().copied())).await;
+            platform.publish_all("Batch", "sometimes", bodies([some[0]])).await;
+            platform.publish_all("Batch", KEY, bodies(some[1..].iter().copied())).await;
         }
         let lockgate = Lockgate::start_ready(&configuration).await;
         until_more(&healthy).await;
@@ -146,7 +146,7 @@ fn an_outage_is_told_in_a_few_lines_with_its_cause_and_its_end() {
         let lockgate = Lockgate::start_quiet(&Configuration::write(folder.path(), &toml)).await;
         let platform = Client::connect(&place.url).await;
         let expected = numbered("e", 2_000);
-        platform.publish_all(KEY, bodies(&expected)).await;
+        platform.publish_all("Batch", KEY, bodies(&expected)).await;
         until_more(&steady).await;
         let before = lockgate.log().len();
         node.kill();
@@ -188,7 +188,7 @@ fn a_frozen_connection_is_noticed_by_its_heartbeat_and_replaced() {
         let lockgate = Lockgate::start_quiet(&Configuration::write(folder.path(), &toml)).await;
         let mut expected = numbered("before", 2_000);
         let platform = Client::connect(&place.url).await;
-        platform.publish_all(KEY, bodies(&expected)).await;
+        platform.publish_all("Batch", KEY, bodies(&expected)).await;
         until_more(&steady).await;
         let before = lockgate.log().len();
         node.freeze(true);
@@ -201,7 +201,7 @@ fn a_frozen_connection_is_noticed_by_its_heartbeat_and_replaced() {
         let platform = Client::connect(&place.url).await;
         let after = numbered("after", 100);
         let began = tokio::time::Instant::now();
-        platform.publish_all(KEY, bodies(&after)).await;
+        platform.publish_all("Batch", KEY, bodies(&after)).await;
         eventually("events flow again", BACK, || async {
             ids(&steady).iter().any(|id| id.starts_with("after")).then_some(())
         })

@@ -49,7 +49,7 @@ fn an_endpoint_without_queues_waits_and_the_others_do_not() {
         lockgate.ready().await;
 
         let few = numbered("few", 40);
-        platform.publish_all(KEY, bodies(&few)).await;
+        platform.publish_all("Batch", KEY, bodies(&few)).await;
         until_all(&there, &few).await;
         let held = lockgate.metric("lockgate_events_in_flight").await;
         assert!((39.5..40.5).contains(&held), "{held} unsettled");
@@ -60,7 +60,7 @@ fn an_endpoint_without_queues_waits_and_the_others_do_not() {
 
         // More than may be unacknowledged: the others must not wait for it.
         let mut all = numbered("many", 400);
-        platform.publish_all(KEY, bodies(&all)).await;
+        platform.publish_all("Batch", KEY, bodies(&all)).await;
         all.extend(few);
         until_all(&there, &all).await;
         assert_eq!((there.received().len(), missing.received().len()), (440, 0));

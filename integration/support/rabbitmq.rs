@@ -420,14 +420,6 @@ impl Client {
         taken.into_inner()
     }
 
-    /// Publishes to the exchange `Batch` in a pipeline, and waits until all is confirmed.
-    pub async fn publish_all(&self, key: &str, bodies: Vec<Vec<u8>>) {
-        for some in bodies.chunks(200) {
-            let publish = |body| self.publish("Batch", key, Properties::default(), body);
-            futures_util::future::join_all(some.iter().map(|body| publish(body))).await;
-        }
-    }
-
     /// Deletes a queue.
     pub async fn delete(&self, queue: &str) {
         self.channel.queue_delete(queue.into(), QueueDeleteOptions::default()).await.unwrap();

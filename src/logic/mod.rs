@@ -5,13 +5,14 @@
 //! [`moment`]; [`message_file`] for messages that people write), [`routing`] (who gets it),
 //! [`body`], [`ecmascript`] (both over [`json_scan`] and [`json_parts`]), [`filter`], [`topic`],
 //! [`signing`] (what is sent), [`classify`] (what came of it), [`settle`], [`retry`], [`breaker`],
-//! [`lane`] (what happens next), [`parcel`] (how it is parked), [`ledger`] (when the bus message is
-//! acknowledged), [`secret`], [`sealing`].
+//! [`lane`] (what happens next), [`parcel`] (how it is parked), [`dead`] (what becomes of a dead
+//! letter), [`ledger`] (when the bus message is acknowledged), [`secret`], [`sealing`].
 
 pub mod attribute;
 pub mod body;
 pub mod breaker;
 pub mod classify;
+pub mod dead;
 pub mod ecmascript;
 pub mod filter;
 pub mod intake;

@@ -11,6 +11,7 @@
 mod amqp;
 mod bus;
 mod compose;
+mod dead;
 mod faults;
 mod http;
 mod late;

@@ -13,11 +13,11 @@ use futures_util::future::LocalBoxFuture;
 use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::sync::{mpsc, oneshot};
 
-use super::Arrival;
 use super::acks::Acks;
 use super::board::Board;
 use super::route::{Creditor, Note};
 use super::router::{Incoming, Router};
+use super::{Arrival, depths};
 use crate::bus::{Bus, BusError, Queue, Subscription};
 use crate::domain::names::Name;
 use crate::{meter, world};
@@ -63,6 +63,8 @@ pub struct Ingress {
     pause: Duration,
     prepared: bool,
     stopping: bool,
+    /// Depths are being asked for.
+    asking: bool,
     told: Option<String>,
 }
 
@@ -81,6 +83,7 @@ impl Ingress {
             pause: FIRST_PAUSE,
             prepared: false,
             stopping: false,
+            asking: false,
             told: None,
         }
     }
@@ -139,6 +142,7 @@ impl Ingress {
         tracing::info!(prefetch = self.source.prefetch, "consuming from the source");
         self.arriving = Some(ctx.add_stream(super::arrivals(generation, deliveries)));
         self.rescue(ctx);
+        self.show_depths(ctx);
     }
 
     /// Sends orphans of configured endpoints home and counts the rest.
@@ -159,6 +163,21 @@ impl Ingress {
                 meter::orphaned(left.unwrap_or(0));
             }
             Err(error) => tracing::debug!(%error, "orphans could not be looked at"),
+        }));
+    }
+
+    /// Shows how much waits and is dead. One question at a time, however slow the bus is.
+    fn show_depths(&mut self, ctx: &mut Context<Self>) {
+        if self.live.is_none() || self.stopping || self.asking {
+            return;
+        }
+        self.asking = true;
+        let (bus, endpoints) = (Arc::clone(&self.source.bus), self.source.endpoints.clone());
+        ctx.spawn(depths::show(bus, endpoints).into_actor(self).map(|done, ingress, _| {
+            ingress.asking = false;
+            if let Err(error) = done {
+                tracing::debug!(%error, "the depths of queues could not be asked for");
+            }
         }));
     }
 
@@ -235,6 +254,7 @@ impl Actor for Ingress {
             }
         });
         ctx.run_interval(RESCUE_EVERY, Self::rescue);
+        ctx.run_interval(depths::EVERY, Self::show_depths);
         self.connect(ctx);
     }
 }

@@ -2,9 +2,10 @@
 //!
 //! Refuses clocks, chance, I/O, async, actors and logging: time, randomness and identity come in
 //! as arguments. Reading order: [`intake`] (what is an event; over [`attribute`], [`json`] and
-//! [`moment`]; [`message_file`] for messages that people write), [`routing`] (who gets it),
-//! [`body`], [`ecmascript`] (both over [`json_scan`] and [`json_parts`]), [`filter`], [`topic`],
-//! [`signing`] (what is sent), [`classify`] (what came of it), [`settle`], [`retry`], [`breaker`],
+//! [`moment`]; [`message_file`] for messages that people write, [`message_json`] for what they
+//! read), [`routing`] (who gets it), [`body`], [`ecmascript`] (both over [`json_scan`] and
+//! [`json_parts`]), [`filter`], [`topic`], [`signing`] (what is sent), [`classify`] (what came of
+//! it), [`settle`], [`retry`], [`breaker`],
 //! [`lane`] (what happens next), [`parcel`] (how it is parked), [`dead`] (what becomes of a dead
 //! letter), [`ledger`] (when the bus message is acknowledged), [`secret`], [`sealing`].
 
@@ -22,6 +23,7 @@ pub mod json_scan;
 pub mod lane;
 pub mod ledger;
 pub mod message_file;
+pub mod message_json;
 pub mod moment;
 pub mod parcel;
 pub mod retry;

@@ -1,101 +1,38 @@
-//! Dead letters on any bus: looked at, replayed, purged.
+//! Orders: dead letters that are replayed or purged.
 //!
-//! Owns how that is done without losing one: a look gives everything back as it was; a letter that
-//! goes, or goes round, is stored first (confirmed) and acknowledged then. So whatever interrupts it,
-//! and whenever, a letter can be there twice but never not at all. Refuses to know which letters are
-//! meant: that is [`crate::logic::dead`]. Read [`super::topology`] for the queues.
-//!
-//! A queue cannot be searched. Therefore an order that does not mean every letter sends the others
-//! round: stored at the queue's end, acknowledged at its head. It ends after one round, which is as
-//! many letters as were ready when it began; what dies meanwhile, also of what was replayed, is not
-//! seen. Another order at work on the same queue takes letters out of this one's round: what it
-//! leaves can be found by carrying out the order again.
+//! Owns the round. A queue cannot be searched, so an order that does not mean every letter sends the
+//! others round: stored at the queue's end, acknowledged at its head. It ends after one round, which
+//! is as many letters as were ready when it began; what dies meanwhile, also of what was replayed, is
+//! not seen. Another order at work on the same queue takes letters out of this one's round: what it
+//! leaves can be found by carrying out the order again. Refuses to know which letters are meant: that
+//! is [`crate::logic::dead`]. Read [`crate::bus::topology`] for the queues.
 
-use std::ops::ControlFlow;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt as _, StreamExt as _};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::{Bus, BusError, Delivery, Queue, Subscription, Target};
+use super::{DeadError, Feed};
+use crate::bus::{Bus, BusError, Delivery, Queue, Target};
 use crate::domain::delivery::Message;
 use crate::domain::names::Name;
 use crate::logic::dead::{Filter, Letter, kept, revived};
 use crate::world;
 
-/// Letters that a look takes where nobody says how many.
-pub const LOOK: u16 = 100;
 /// Letters in memory at once while an order is carried out.
 const WINDOW: u16 = 256;
 /// No letter waits longer for its turn, however low the pace: RabbitMQ ends consumers that hold a
 /// message for half an hour.
 const LONGEST_HELD: Duration = Duration::from_secs(60);
-/// How long nothing has to come until it is asked whether anything is left.
-const SILENCE: Duration = Duration::from_millis(500);
-/// After so many silences, although letters are ready, the consumer counts as lost.
-const SILENCES: u32 = 20;
 /// A confirm that takes longer is told about.
 const SLOW: Duration = Duration::from_secs(5);
 /// The pause before storing again while RabbitMQ takes no publishes.
 const PAUSE: Duration = Duration::from_secs(1);
 /// What is under way when an order is stopped may take so long.
 const GRACE: Duration = Duration::from_secs(10);
-
-/// Why dead letters could not be looked at or moved.
-#[derive(Clone, Debug, thiserror::Error)]
-pub enum DeadError {
-    /// There is no such queue: the endpoint never was, or its queues were not declared.
-    #[error("there is no queue of {0}'s dead letters")]
-    NoQueue(Name),
-    /// What is replayed would have no queue to wait in.
-    #[error("there is no queue in which {0}'s events could wait")]
-    NoParkedQueue(Name),
-    /// The bus.
-    #[error(transparent)]
-    Bus(#[from] BusError),
-}
-
-/// What a look has found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Looked {
-    /// Letters that were ready when it began.
-    pub ready: u32,
-    /// Letters that it was shown.
-    pub seen: u32,
-}
-
-/// Shows at most `limit` letters from the head of the queue to `visit`, which may end it, and gives
-/// them back as they were. RabbitMQ may put them into another order among themselves.
-///
-/// # Errors
-/// When there is no queue, or the bus fails.
-pub async fn look(
-    bus: &dyn Bus,
-    endpoint: &Name,
-    limit: u16,
-    mut visit: impl FnMut(Message) -> ControlFlow<()>,
-) -> Result<Looked, DeadError> {
-    let queue = Queue::Dead(endpoint.clone());
-    let ready = bus.depth(queue.clone()).await?;
-    let ready = ready.ok_or_else(|| DeadError::NoQueue(endpoint.clone()))?;
-    let most = ready.min(u32::from(limit));
-    let mut looked = Looked { ready, seen: 0 };
-    if most == 0 {
-        return Ok(looked);
-    }
-    let mut feed = Feed::open(bus, queue, u16::try_from(most).unwrap_or(limit)).await?;
-    while looked.seen < most {
-        let Some(delivery) = feed.next().await? else { break };
-        looked.seen += 1;
-        if visit(delivery.message).is_break() {
-            break;
-        }
-    }
-    Ok(looked)
-}
 
 /// What becomes of the letters that are meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -183,45 +120,6 @@ fn prefetch(pace: Option<Duration>) -> u16 {
         LONGEST_HELD.as_nanos().checked_div(pace.as_nanos()).unwrap_or(1)
     });
     u16::try_from(held).unwrap_or(WINDOW).clamp(1, WINDOW)
-}
-
-/// A consumer that knows when nothing is left.
-struct Feed<'a> {
-    bus: &'a dyn Bus,
-    queue: Queue,
-    subscription: Subscription,
-    silences: u32,
-}
-
-impl<'a> Feed<'a> {
-    async fn open(bus: &'a dyn Bus, queue: Queue, prefetch: u16) -> Result<Self, BusError> {
-        let subscription = bus.consume(queue.clone(), prefetch).await?;
-        Ok(Self { bus, queue, subscription, silences: 0 })
-    }
-
-    /// The next letter; `None` when nothing is left: others have taken what had been there.
-    async fn next(&mut self) -> Result<Option<Delivery>, BusError> {
-        loop {
-            let next = timeout(SILENCE, self.subscription.deliveries.recv()).await;
-            match next {
-                Ok(Some(delivery)) => {
-                    self.silences = 0;
-                    return Ok(Some(delivery));
-                }
-                Ok(None) => return Err(BusError::Lost("the consumer ended".into())),
-                Err(_) => {}
-            }
-            self.silences += 1;
-            let ready = self.bus.depth(self.queue.clone()).await?;
-            // Asked twice: the last one may have been on its way.
-            if ready.unwrap_or(0) == 0 && self.silences > 1 {
-                return Ok(None);
-            }
-            if self.silences > SILENCES {
-                return Err(BusError::Lost("letters are ready, but none comes".into()));
-            }
-        }
-    }
 }
 
 /// A letter whose new place is being written.
@@ -356,6 +254,7 @@ async fn store(
 mod tests {
     use super::*;
     use crate::bus::memory::MemoryBus;
+    use crate::bus::{Subscription, TopologyReport};
 
     #[test]
     fn few_letters_are_held_where_the_pace_is_low() {
@@ -386,6 +285,58 @@ mod tests {
             bus.store(Target::Dead(erp()), letter).await.unwrap();
         }
         bus
+    }
+
+    /// A bus whose confirms take 10 ms each.
+    struct Distant(MemoryBus);
+
+    impl Bus for Distant {
+        fn consume(
+            &self,
+            queue: Queue,
+            prefetch: u16,
+        ) -> BoxFuture<'static, Result<Subscription, BusError>> {
+            self.0.consume(queue, prefetch)
+        }
+
+        fn store(&self, to: Target, message: Message) -> BoxFuture<'static, Result<(), BusError>> {
+            let storing = self.0.store(to, message);
+            async {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+                storing.await
+            }
+            .boxed()
+        }
+
+        fn prepare(
+            &self,
+            endpoints: Vec<Name>,
+            rungs: Vec<Duration>,
+        ) -> BoxFuture<'static, Result<TopologyReport, BusError>> {
+            self.0.prepare(endpoints, rungs)
+        }
+
+        fn depth(&self, queue: Queue) -> BoxFuture<'static, Result<Option<u32>, BusError>> {
+            self.0.depth(queue)
+        }
+
+        fn connected(&self) -> bool {
+            self.0.connected()
+        }
+
+        fn close(&self) -> BoxFuture<'static, ()> {
+            self.0.close()
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn letters_do_not_wait_for_one_anothers_confirms() {
+        let bus = Distant(bus_with(5_000).await);
+        let (start, stop) = (Instant::now(), CancellationToken::new());
+        let done = carry_out(&bus, &order(Act::Replay, None), &stop, |_| {}).await;
+        assert_eq!(done.unwrap().0.taken, 5_000);
+        let took = start.elapsed();
+        assert!(took < Duration::from_secs(1), "one by one it were 50 s: {took:?}");
     }
 
     #[tokio::test(start_paused = true)]

@@ -91,6 +91,10 @@ keeps! {
     a_dropped_subscription_gives_back() at place();
     many_stores_at_once_all_arrive(5_000) at place();
     the_depth_counts_what_is_ready() at place();
+    looking_at_dead_letters_changes_nothing() at place();
+    a_replay_moves_exactly_what_is_meant() at place();
+    a_purge_removes_exactly_what_is_meant() at place();
+    a_rung_shows_what_waits_in_it() at place();
 }
 
 fn refused<T>(done: Result<T, BusError>) -> String {

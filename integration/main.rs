@@ -12,6 +12,7 @@ mod amqp;
 mod bus;
 mod bus_faults;
 mod compose;
+mod dead;
 mod faults;
 mod floods;
 mod http;

@@ -33,6 +33,8 @@ const ATTEMPTS: &str = "lockgate_attempts_total";
 const IN_FLIGHT: &str = "lockgate_in_flight";
 const BREAKER: &str = "lockgate_breaker_state";
 const ORPHANED: &str = "lockgate_orphaned";
+const PARKED: &str = "lockgate_parked";
+const DEAD: &str = "lockgate_dead";
 const BUS_CONNECTED: &str = "lockgate_bus_connected";
 const BUILD_INFO: &str = "lockgate_build_info";
 
@@ -54,6 +56,8 @@ pub fn describe() {
     describe_gauge!(IN_FLIGHT, "Routes that are not settled");
     describe_gauge!(BREAKER, "The endpoint's breaker: 0 closed, 1 half-open, 2 open");
     describe_gauge!(ORPHANED, "Messages in the orphan queue that belong to no endpoint");
+    describe_gauge!(PARKED, "Events ready in the endpoint's parked queue");
+    describe_gauge!(DEAD, "Dead letters in the endpoint's dead-letter queue");
     describe_gauge!(BUS_CONNECTED, "1 while the source queue is consumed");
     describe_gauge!(BUILD_INFO, "Always 1; the version is a label");
     gauge!(BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
@@ -153,6 +157,16 @@ pub fn breaker(endpoint: &str, state: State) {
 /// How many orphans belong to no configured endpoint.
 pub fn orphaned(messages: u32) {
     gauge!(ORPHANED).set(f64::from(messages));
+}
+
+/// How many events are ready in an endpoint's parked queue.
+pub fn parked_depth(endpoint: &str, messages: u32) {
+    gauge!(PARKED, "endpoint" => endpoint.to_owned()).set(f64::from(messages));
+}
+
+/// How many letters are ready in an endpoint's dead-letter queue.
+pub fn dead_depth(endpoint: &str, messages: u32) {
+    gauge!(DEAD, "endpoint" => endpoint.to_owned()).set(f64::from(messages));
 }
 
 /// Whether the source queue is consumed now.

@@ -42,4 +42,8 @@ keeps! {
     a_dropped_subscription_gives_back();
     many_stores_at_once_all_arrive(5_000);
     the_depth_counts_what_is_ready();
+    looking_at_dead_letters_changes_nothing();
+    a_replay_moves_exactly_what_is_meant();
+    a_purge_removes_exactly_what_is_meant();
+    a_rung_shows_what_waits_in_it();
 }

@@ -21,6 +21,7 @@ use tokio::time::Instant;
 use self::live::{Live, Moving};
 use self::survey::Survey;
 use super::board::Board;
+use super::depths;
 use super::route::{Creditor, Note};
 use super::router::{Incoming, Router};
 use crate::bus::{Bus, BusError, Delivery, Queue, Subscription};
@@ -74,6 +75,8 @@ pub struct Ingress {
     pause: Duration,
     prepared: bool,
     stopping: bool,
+    /// Depths are being asked for.
+    asking: bool,
     told: Option<String>,
 }
 
@@ -95,6 +98,7 @@ impl Ingress {
             pause: FIRST_PAUSE,
             prepared: false,
             stopping: false,
+            asking: false,
             told: None,
         }
     }
@@ -141,7 +145,23 @@ impl Ingress {
         if std::mem::replace(&mut self.moving, Moving::No) == Moving::No {
             tracing::info!(prefetch, "consuming from the source");
             self.rescue(ctx);
+            self.show_depths(ctx);
         }
+    }
+
+    /// Shows how much waits and is dead. One question at a time, however slow the bus is.
+    fn show_depths(&mut self, ctx: &mut Context<Self>) {
+        if self.live.is_none() || self.stopping || self.asking {
+            return;
+        }
+        self.asking = true;
+        let (bus, endpoints) = (Arc::clone(&self.source.bus), self.source.endpoints.clone());
+        ctx.spawn(depths::show(bus, endpoints).into_actor(self).map(|done, ingress, _| {
+            ingress.asking = false;
+            if let Err(error) = done {
+                tracing::debug!(%error, "the depths of queues could not be asked for");
+            }
+        }));
     }
 
     fn retry(&mut self, error: &BusError, ctx: &mut Context<Self>) {
@@ -245,6 +265,7 @@ impl Actor for Ingress {
             ingress.look_again(ctx);
         });
         ctx.run_interval(survey::RESCUE_EVERY, Self::rescue);
+        ctx.run_interval(depths::EVERY, Self::show_depths);
         self.connect(ctx);
     }
 }

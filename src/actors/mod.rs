@@ -11,6 +11,7 @@
 
 pub mod acks;
 pub mod board;
+mod depths;
 pub mod endpoint;
 pub mod ingress;
 pub mod parking;

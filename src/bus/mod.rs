@@ -2,8 +2,10 @@
 //!
 //! Owns the trait that the actors speak to, and its two kinds: [`rabbitmq`] and, for the demo and
 //! hermetic tests, [`memory`]. Refuses to decide what is published or acknowledged. Read
-//! [`topology`] next: the names of everything that lockgate owns on RabbitMQ.
+//! [`topology`] next: the names of everything that lockgate owns on RabbitMQ; then [`dead`]: what
+//! operators do with dead letters, over any bus.
 
+pub mod dead;
 pub mod memory;
 pub mod rabbitmq;
 pub mod topology;
@@ -27,6 +29,8 @@ pub enum Queue {
     Parked(Name),
     /// An endpoint's dead letters.
     Dead(Name),
+    /// What waits out this delay, for whatever endpoints. Never consumed: only its depth is asked.
+    Wait(Duration),
     /// Messages that are no event.
     Rejected,
     /// Parked or dead messages whose endpoint had no queue.

@@ -4,6 +4,7 @@
 //! usage) and how failures are told. One file is one command. Read [`check`] first.
 
 pub mod check;
+pub mod dead;
 #[cfg(feature = "demo")]
 pub mod demo;
 pub mod explain;
@@ -51,6 +52,9 @@ enum Command {
     Explain(explain::Arguments),
     /// Publishes events on the bus.
     Send(send::Arguments),
+    /// Lists, shows, replays and purges dead letters.
+    #[command(subcommand)]
+    Dead(dead::Command),
     /// Prints the RabbitMQ definitions and permissions that an operator has to provide.
     Topology,
     /// Shows everything at work in this process alone.
@@ -175,6 +179,7 @@ fn dispatch(cli: Cli, out: &mut dyn Write, err: &mut dyn Write) -> Result<(), Fa
         Command::Check => check::check(&mut context),
         Command::Explain(arguments) => explain::explain(&mut context, &arguments),
         Command::Send(arguments) => send::send(&mut context, &arguments),
+        Command::Dead(command) => dead::dead(&mut context, &command),
         Command::Topology => topology::topology(&mut context),
         #[cfg(feature = "demo")]
         Command::Demo(arguments) => demo::demo(&mut context, &arguments),

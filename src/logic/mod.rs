@@ -2,17 +2,19 @@
 //!
 //! Refuses clocks, chance, I/O, async, actors and logging: time, randomness and identity come in
 //! as arguments. Reading order: [`intake`] (what is an event; over [`attribute`], [`json`] and
-//! [`moment`]; [`message_file`] for messages that people write), [`routing`] (who gets it),
-//! [`body`], [`ecmascript`] (both over [`json_scan`] and [`json_parts`]), [`filter`], [`topic`],
-//! [`signing`] (what is sent), [`classify`] (what came of it), [`settle`], [`retry`], [`breaker`],
-//! [`lane`] (what happens next), [`prefetch`] (how much is taken at once), [`parcel`] (how it is
-//! parked), [`frame`] (so that it can be), [`ledger`] (when the bus message is acknowledged),
-//! [`secret`], [`sealing`].
+//! [`moment`]; [`message_file`] for messages that people write, [`message_json`] for what they
+//! read), [`routing`] (who gets it), [`body`], [`ecmascript`] (both over [`json_scan`] and
+//! [`json_parts`]), [`filter`], [`topic`], [`signing`] (what is sent), [`classify`] (what came of
+//! it), [`settle`], [`retry`], [`breaker`], [`lane`] (what happens next), [`prefetch`] (how much is
+//! taken at once), [`parcel`] (how it is parked), [`frame`] (so that it can be), [`dead`] (what
+//! becomes of a dead letter), [`ledger`] (when the bus message is acknowledged), [`secret`],
+//! [`sealing`].
 
 pub mod attribute;
 pub mod body;
 pub mod breaker;
 pub mod classify;
+pub mod dead;
 pub mod ecmascript;
 pub mod filter;
 pub mod frame;
@@ -23,6 +25,7 @@ pub mod json_scan;
 pub mod lane;
 pub mod ledger;
 pub mod message_file;
+pub mod message_json;
 pub mod moment;
 pub mod parcel;
 pub mod prefetch;

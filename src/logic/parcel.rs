@@ -94,6 +94,29 @@ pub fn reject(message: &Message, reason: &str) -> Message {
     with_headers(message, headers)
 }
 
+/// A parcel to be stored once more as it is: only what would send it astray is taken off.
+#[must_use]
+pub fn again(parcel: &Message) -> Message {
+    with_headers(parcel, headers_that(&parcel.properties, |name| !leads_astray(name)))
+}
+
+/// A message without anything of ours on it, and without what would send it astray.
+#[must_use]
+pub fn bare(message: &Message) -> Message {
+    with_headers(message, foreign_headers(&message.properties))
+}
+
+/// A parcel with another reason and, where one is given, another time at which it was stored.
+#[must_use]
+pub fn marked(parcel: &Message, reason: &str, parked_at: Option<Timestamp>) -> Message {
+    let mut headers = headers_that(&parcel.properties, |_| true);
+    headers.insert(ShortString::from(format!("{OURS}reason")), text(bounded(reason, MAX_TEXT)));
+    if let Some(at) = parked_at {
+        headers.insert(ShortString::from(format!("{OURS}parked-at")), time(at));
+    }
+    with_headers(parcel, headers)
+}
+
 /// The message in a parcel as it came from the platform, and its record; `None` when it is no
 /// parcel of ours.
 #[must_use]
@@ -114,7 +137,7 @@ pub fn unpack(parcel: &Message) -> Option<(Message, Record)> {
     let message = Message {
         exchange: read_text(parcel, "source-exchange").unwrap_or_default(),
         routing_key: read_text(parcel, "source-routing-key").unwrap_or_default(),
-        properties: with_headers(parcel, foreign_headers(&parcel.properties)).properties,
+        properties: bare(parcel).properties,
         body: parcel.body.clone(),
         redelivered: parcel.redelivered,
     };
@@ -148,18 +171,22 @@ pub fn parked_at(parcel: &Message) -> Option<Timestamp> {
 
 /// The headers that are neither ours nor RabbitMQ's own, and the one that names what was left off.
 fn foreign_headers(properties: &Properties) -> BTreeMap<ShortString, HeaderValue> {
+    // What was left off stays told, however often the event is parked again.
+    let ours = |name: &str| name.starts_with(OURS) && name != DROPPED;
+    headers_that(properties, |name| !leads_astray(name) && !ours(name))
+}
+
+fn leads_astray(name: &str) -> bool {
+    ASTRAY.iter().any(|prefix| name.starts_with(prefix)) || name == "CC" || name == "BCC"
+}
+
+fn headers_that(
+    properties: &Properties,
+    wanted: impl Fn(&str) -> bool,
+) -> BTreeMap<ShortString, HeaderValue> {
     let Some(headers) = properties.headers() else { return BTreeMap::new() };
-    headers
-        .into_iter()
-        .filter(|(name, _)| {
-            let name = name.as_str();
-            let astray = ASTRAY.iter().any(|prefix| name.starts_with(prefix));
-            // What was left off stays told, however often the event is parked again.
-            let ours = name.starts_with(OURS) && name != DROPPED;
-            !(astray || ours || name == "CC" || name == "BCC")
-        })
-        .map(|(name, value)| (name.clone(), value.clone()))
-        .collect()
+    let wanted = headers.into_iter().filter(|(name, _)| wanted(name.as_str()));
+    wanted.map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
 /// The message with these headers, without expiry and user, and stored on disk.
@@ -215,7 +242,7 @@ fn bounded(value: &str, most: usize) -> &str {
     value.get(..value.floor_char_boundary(most)).unwrap_or(value)
 }
 
-fn read_text(parcel: &Message, name: &str) -> Option<String> {
+pub(super) fn read_text(parcel: &Message, name: &str) -> Option<String> {
     match parcel.header(&format!("{OURS}{name}"))? {
         AMQPValue::LongString(value) => String::from_utf8(value.as_bytes().to_vec()).ok(),
         AMQPValue::ShortString(value) => Some(value.as_str().to_owned()),
@@ -223,7 +250,7 @@ fn read_text(parcel: &Message, name: &str) -> Option<String> {
     }
 }
 
-fn read_count(parcel: &Message, name: &str) -> u32 {
+pub(super) fn read_count(parcel: &Message, name: &str) -> u32 {
     match parcel.header(&format!("{OURS}{name}")) {
         Some(AMQPValue::LongUInt(count)) => *count,
         Some(AMQPValue::LongInt(count)) => u32::try_from(*count).unwrap_or(0),
@@ -232,7 +259,7 @@ fn read_count(parcel: &Message, name: &str) -> u32 {
     }
 }
 
-fn read_time(parcel: &Message, name: &str) -> Option<Timestamp> {
+pub(super) fn read_time(parcel: &Message, name: &str) -> Option<Timestamp> {
     read_text(parcel, name)?.parse().ok()
 }
 

@@ -5,6 +5,13 @@
 #![allow(dead_code, reason = "each test binary that includes this uses what it can")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "test code")]
 
+mod dead;
+
+pub use dead::{
+    a_purge_removes_exactly_what_is_meant, a_replay_moves_exactly_what_is_meant,
+    a_rung_shows_what_waits_in_it, looking_at_dead_letters_changes_nothing,
+};
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;

@@ -16,7 +16,7 @@ use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
-use self::state::{Held, State};
+use self::state::{Delayed, Held, State};
 use super::{Bus, BusError, Control, Delivery, Queue, Subscription, Target, TopologyReport};
 use crate::domain::delivery::Message;
 use crate::domain::names::Name;
@@ -89,6 +89,10 @@ impl MemoryBus {
     pub fn peek(&self, queue: &Queue) -> Vec<Message> {
         let mut state = self.lock();
         state.promote(Instant::now());
+        if let Queue::Wait(rung) = queue {
+            let held = state.delayed.iter().filter(|held| held.rung == *rung);
+            return held.map(|held| held.message.clone()).collect();
+        }
         state.queues.get(queue).map(|ready| ready.iter().cloned().collect()).unwrap_or_default()
     }
 
@@ -158,11 +162,12 @@ impl MemoryBus {
             Target::Platform { exchange, routing_key } => {
                 state.push(Queue::Source, Message { exchange, routing_key, ..message })
             }
-            Target::Wait(name, delay) => {
+            Target::Wait(endpoint, rung) => {
                 if state.delayed.len() >= state.capacity {
                     Err(BusError::Refused("the queue is full".into()))
                 } else {
-                    state.delayed.push((Instant::now() + delay, name, message));
+                    let due = Instant::now() + rung;
+                    state.delayed.push(Delayed { due, rung, endpoint, message });
                     Ok(())
                 }
             }

@@ -4,6 +4,7 @@
 //! [`super`].
 
 use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -15,12 +16,20 @@ use crate::domain::names::Name;
 pub(super) struct State {
     pub(super) capacity: usize,
     pub(super) queues: HashMap<Queue, VecDeque<Message>>,
-    pub(super) delayed: Vec<(Instant, Name, Message)>,
+    pub(super) delayed: Vec<Delayed>,
     pub(super) subscriptions: HashMap<u64, Held>,
     pub(super) generations: u64,
     pub(super) blocked: bool,
     pub(super) down: bool,
     pub(super) failing_stores: u32,
+}
+
+/// What waits out a rung.
+pub(super) struct Delayed {
+    pub(super) due: Instant,
+    pub(super) rung: Duration,
+    pub(super) endpoint: Name,
+    pub(super) message: Message,
 }
 
 /// What one subscription has been given and has not acknowledged.
@@ -44,16 +53,15 @@ impl State {
 
     /// Moves what has waited out its rung into its endpoint's queue.
     pub(super) fn promote(&mut self, now: Instant) {
-        let mut due: Vec<(Instant, Name, Message)> =
-            self.delayed.extract_if(.., |(at, _, _)| *at <= now).collect();
-        due.sort_by_key(|(at, _, _)| *at);
-        for (_, name, message) in due {
-            self.queues.entry(Queue::Parked(name)).or_default().push_back(message);
+        let mut due: Vec<Delayed> = self.delayed.extract_if(.., |held| held.due <= now).collect();
+        due.sort_by_key(|held| held.due);
+        for Delayed { endpoint, message, .. } in due {
+            self.queues.entry(Queue::Parked(endpoint)).or_default().push_back(message);
         }
     }
 
     pub(super) fn next_due(&self) -> Option<Instant> {
-        self.delayed.iter().map(|(at, _, _)| *at).min()
+        self.delayed.iter().map(|held| held.due).min()
     }
 
     /// What a subscription may be given now; `None` when it has ended.

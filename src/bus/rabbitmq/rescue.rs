@@ -7,12 +7,12 @@
 use std::sync::Arc;
 
 use lapin::options::{BasicAckOptions, BasicGetOptions};
-use lapin::types::FieldTable;
 
 use super::{ANSWER_TIMEOUT, Inner, bus_error, consumer, short, store};
 use crate::bus::{BusError, Queue, Target};
 use crate::domain::delivery::Message;
 use crate::domain::names::Name;
+use crate::logic::{dead, parcel};
 use crate::transport::amqp_link::bounded;
 
 /// Orphans looked at in one go. While they are looked at they are out of the queue.
@@ -33,8 +33,8 @@ pub(super) async fn run(inner: &Arc<Inner>, endpoints: &[Name]) -> Result<usize,
         let Some(got) = bounded(ANSWER_TIMEOUT, got).await.map_err(failed)? else { break };
         let tag = got.delivery.delivery_tag;
         let orphan = consumer::message(got.delivery);
-        let Some(target) = home(inner, &orphan, endpoints) else { continue };
-        store::run(inner.clone(), target, unmarked(orphan)).await?;
+        let Some((target, parcel)) = home(inner, &orphan, endpoints) else { continue };
+        store::run(inner.clone(), target, parcel).await?;
         let done = channel.basic_ack(tag, BasicAckOptions::default());
         bounded(ANSWER_TIMEOUT, done).await.map_err(failed)?;
         moved += 1;
@@ -45,24 +45,14 @@ pub(super) async fn run(inner: &Arc<Inner>, endpoints: &[Name]) -> Result<usize,
 }
 
 /// Where an orphan belongs. It still has the exchange that found no queue for it: that of dead
-/// letters, also when RabbitMQ itself had moved it there, or that of what is parked.
-fn home(inner: &Inner, orphan: &Message, endpoints: &[Name]) -> Option<Target> {
+/// letters, also when RabbitMQ itself had moved it there, or that of what is parked. RabbitMQ's marks
+/// of where it has been are taken off: they would send it astray.
+fn home(inner: &Inner, orphan: &Message, endpoints: &[Name]) -> Option<(Target, Message)> {
     let endpoint = endpoints.iter().find(|name| name.as_str() == orphan.routing_key)?.clone();
-    let dead = orphan.exchange == inner.names.dead();
-    Some(if dead { Target::Dead(endpoint) } else { Target::Park(endpoint) })
-}
-
-/// Without RabbitMQ's marks of where it has been: they would send it astray.
-fn unmarked(orphan: Message) -> Message {
-    let Some(headers) = orphan.properties.headers() else { return orphan };
-    let marks =
-        ["x-death", "x-first-death-", "x-last-death-", "x-delivery-count", "x-acquired-count"];
-    let mut kept = FieldTable::default();
-    for (name, value) in headers {
-        if !marks.iter().any(|mark| name.as_str().starts_with(mark)) {
-            kept.insert(name.clone(), value.clone());
-        }
-    }
-    let properties = orphan.properties.clone().with_headers(kept);
-    Message { properties, ..orphan }
+    let died = orphan.exchange == inner.names.dead();
+    Some(if died {
+        (Target::Dead(endpoint), dead::kept(orphan))
+    } else {
+        (Target::Park(endpoint), parcel::again(orphan))
+    })
 }

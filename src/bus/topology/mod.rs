@@ -106,6 +106,7 @@ impl Names {
             Queue::Source => source.to_owned(),
             Queue::Parked(name) => self.parked_queue(name),
             Queue::Dead(name) => self.dead_queue(name),
+            Queue::Wait(delay) => self.wait(*delay),
             Queue::Rejected => self.rejected(),
             Queue::Orphan => self.orphan(),
         }

@@ -179,8 +179,12 @@ impl Work<'_> {
                 end = Some(ended).filter(|_| end.is_none()).or(end);
             }
         }
-        // RabbitMQ has taken every acknowledgement when it answers this.
-        let last = self.feed.subscription.control.cancel().await;
+        // Without it RabbitMQ may forget the last acknowledgements: their letters would be there twice.
+        let control = &self.feed.subscription.control;
+        let last = match control.cancel().await {
+            Ok(()) => control.flush().await,
+            lost => lost,
+        };
         let end = match (end.unwrap_or(End::Done), last) {
             (End::Done | End::Stopped, Err(error)) => End::Failed(error),
             (end, _) => end,

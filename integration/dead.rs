@@ -17,6 +17,7 @@ use lockgate::logic::parcel::{self, Record};
 use lockgate::logic::secret::SecretUrl;
 use lockgate::transport::tls::TlsSettings;
 use serde_json::Value;
+use tokio::io::AsyncWriteExt as _;
 use tokio::process::{Child, Command};
 use tokio::time::Instant;
 
@@ -185,6 +186,26 @@ impl Stage {
 
     fn start(&self, arguments: &[&str]) -> Child {
         self.command(arguments).spawn().unwrap()
+    }
+
+    /// Runs it on a terminal of its own, 70 columns wide, where somebody types `input`. Standard
+    /// error is on the terminal too.
+    async fn on_terminal(&self, arguments: &[&str], input: &str) -> Told {
+        let line = format!(
+            "stty rows 50 cols 70; exec '{}' --config '{}' --env test dead {}",
+            env!("CARGO_BIN_EXE_lockgate"),
+            self.configuration.folder.display(),
+            arguments.join(" ")
+        );
+        let mut command = Command::new("script");
+        command.args(["--quiet", "--return", "--command", &line, "/dev/null"]);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.kill_on_drop(true).spawn().expect("the tool `script`");
+        let mut keyboard = child.stdin.take().unwrap();
+        keyboard.write_all(input.as_bytes()).await.unwrap();
+        let told = told(child).await;
+        drop(keyboard);
+        told
     }
 
     async fn dead(&self, arguments: &[&str]) -> Told {
@@ -428,6 +449,16 @@ fn a_purge_asks_first_and_removes_exactly_what_it_means() {
         stage.dead(&purge).await.is(2, "", "--yes deletes them without asking");
         stage.dead(&and("--dry-run")).await.is(0, "300 of 1,000 dead letters of erp would", "");
         stage.depth_is(DEAD, 1_000).await;
+        let asked = stage.on_terminal(&purge, "n\n").await;
+        asked.is(1, "Delete 300 of 1,000 dead letters of erp for good? [y/N]", "");
+        assert!(asked.out.contains("not confirmed: nothing was deleted"), "{asked:?}");
+        stage.depth_is(DEAD, 1_000).await;
+        let one = ["purge", "--endpoint", "erp", "--id", "e-501"];
+        let asked = stage.on_terminal(&one, "y\n").await;
+        asked.is(0, "1 dead letter of erp purged, 999 skipped, 999 left", "");
+        let again = letter("e-501", "step", "http_400", 1);
+        stage.bus.store(Target::Dead(erp()), again).await.unwrap();
+        stage.depth_is(DEAD, 1_000).await;
         let purged = stage.dead(&and("--yes")).await;
         purged.is(0, "300 dead letters of erp purged, 700 skipped, 700 left", "");
         let one = ["purge", "--endpoint", "erp", "--id", "e-500", "--yes"];
@@ -539,6 +570,11 @@ fn list_counts_what_waits_and_what_is_dead_and_so_do_the_metrics() {
             list.is(0, line, "");
         }
         assert!(!list.out.contains('\u{1b}') && !list.out.contains("e-4"), "{list:?}");
+        let narrow = stage.on_terminal(&["list"], "").await;
+        let rows: Vec<&str> = narrow.out.lines().filter(|line| line.starts_with("erp ")).collect();
+        assert_eq!(rows.len(), 8, "{narrow:?}");
+        let fits = |row: &&str| row.trim_end().chars().count() <= 70;
+        assert!(rows.iter().all(fits) && narrow.out.contains('…'), "{narrow:?}");
         let few = stage.dead(&["list", "--limit", "3"]).await;
         few.is(0, "erp: 3 of 7 looked at; --limit looks further", "");
         let replay = ["replay", "--endpoint", "erp", "--all", "--dry-run"];

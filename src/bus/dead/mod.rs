@@ -10,7 +10,7 @@ mod order;
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 pub use order::{Act, End, News, Order, Tally, carry_out};
 
@@ -27,6 +27,11 @@ const SILENCE: Duration = Duration::from_millis(500);
 const EMPTY: u32 = 10;
 /// After so many silences, although letters are ready, the consumer counts as lost.
 const LOST: u32 = 60;
+
+/// How long what was held may take until it is ready again.
+const GIVEN_BACK: Duration = Duration::from_secs(5);
+/// How often that is asked.
+const POLL: Duration = Duration::from_millis(20);
 
 /// Why dead letters could not be looked at or moved.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -52,7 +57,8 @@ pub struct Looked {
 }
 
 /// Shows at most `limit` letters from the head of the queue to `visit`, which may end it, and gives
-/// them back as they were. RabbitMQ may put them into another order among themselves.
+/// them back as they were. RabbitMQ may put them into another order among themselves. Ends when they
+/// are ready again; where somebody else takes letters meanwhile, some seconds later.
 ///
 /// # Errors
 /// When there is no queue, or the bus fails.
@@ -70,7 +76,7 @@ pub async fn look(
     if most == 0 {
         return Ok(looked);
     }
-    let mut feed = Feed::open(bus, queue, u16::try_from(most).unwrap_or(limit)).await?;
+    let mut feed = Feed::open(bus, queue.clone(), u16::try_from(most).unwrap_or(limit)).await?;
     while looked.seen < most {
         let Some(delivery) = feed.next().await? else { break };
         looked.seen += 1;
@@ -78,7 +84,29 @@ pub async fn look(
             break;
         }
     }
+    drop(feed);
+    given_back(bus, queue, ready).await?;
     Ok(looked)
+}
+
+/// How many messages are ready now that a consumer was dropped: what it held comes back in a moment,
+/// so that there are as many as `expected` again, or more; unless somebody else holds some.
+///
+/// # Errors
+/// When the bus fails.
+pub async fn given_back(
+    bus: &dyn Bus,
+    queue: Queue,
+    expected: u32,
+) -> Result<Option<u32>, BusError> {
+    let patience = Instant::now() + GIVEN_BACK;
+    loop {
+        let ready = bus.depth(queue.clone()).await?;
+        if ready.is_none_or(|ready| ready >= expected) || Instant::now() >= patience {
+            return Ok(ready);
+        }
+        tokio::time::sleep(POLL).await;
+    }
 }
 
 /// A consumer that knows when nothing is left.

@@ -6,7 +6,6 @@
 
 use std::io::{IsTerminal as _, Write as _};
 use std::ops::ControlFlow;
-use std::time::Duration;
 
 use console::Term;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -14,16 +13,13 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::{Context, Fault, Wanted, configured, fault, grouped, letters, on_bus};
-use crate::bus::dead::{Act, End, Looked, News, Order, Tally, carry_out, look};
+use crate::bus::dead::{Act, End, Looked, News, Order, Tally, carry_out, given_back, look};
 use crate::bus::{Bus, Queue};
 use crate::config::Config;
 use crate::config::endpoint::RateLimit;
 use crate::domain::names::Name;
 use crate::logic::dead::{Filter, Letter};
 use crate::world;
-
-/// How often it is asked whether everything has been given back: for two seconds.
-const GIVEN_BACK: usize = 40;
 
 /// What both are told.
 #[derive(Debug, clap::Args)]
@@ -265,23 +261,12 @@ async fn report(
         order.endpoint,
         grouped(tally.skipped)
     )?;
-    if let Some(left) = left(bus, &order.endpoint, tally.round.saturating_sub(tally.taken)).await {
+    // What had been fetched beyond the round is on its way back.
+    let expected = tally.round.saturating_sub(tally.taken);
+    let left = given_back(bus, Queue::Dead(order.endpoint.clone()), expected).await;
+    if let Ok(Some(left)) = left {
         write!(context.out, ", {} left", grouped(left))?;
     }
     writeln!(context.out)?;
     Ok(())
-}
-
-/// What is ready now. What had been fetched beyond the round comes back in a moment, so that there
-/// are as many as `expected` again, or more; unless somebody else holds some.
-async fn left(bus: &dyn Bus, name: &Name, expected: u32) -> Option<u32> {
-    let mut left = None;
-    for _ in 0..GIVEN_BACK {
-        left = bus.depth(Queue::Dead(name.clone())).await.ok().flatten();
-        if left.is_none_or(|left| left >= expected) {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    left
 }

@@ -20,6 +20,7 @@ use crate::bus::{Bus, BusError, Delivery, Queue, Target};
 use crate::domain::delivery::Message;
 use crate::domain::names::Name;
 use crate::logic::dead::{Filter, Letter, kept, revived};
+use crate::logic::ledger::{Ack, Ledger};
 use crate::world;
 
 /// Letters in memory at once while an order is carried out.
@@ -109,9 +110,20 @@ pub async fn carry_out(
     }
     let feed = Feed::open(bus, Queue::Dead(name.clone()), prefetch(order.pace)).await?;
     let now = Instant::now();
-    let under_way = FuturesUnordered::new();
-    let (seen, moved, told, next) = (0, now, false, now);
-    let work = Work { bus, order, stop, feed, under_way, tally, seen, moved, told, next };
+    let work = Work {
+        bus,
+        order,
+        stop,
+        feed,
+        under_way: FuturesUnordered::new(),
+        ledger: Ledger::new(),
+        tally,
+        seen: 0,
+        began: now,
+        moved: now,
+        told: false,
+        next: now,
+    };
     Ok(work.run(tell).await)
 }
 
@@ -122,17 +134,19 @@ fn prefetch(pace: Option<Duration>) -> u16 {
     u16::try_from(held).unwrap_or(WINDOW).clamp(1, WINDOW)
 }
 
-/// A letter whose new place is being written.
-type Moving<'a> = BoxFuture<'a, (u64, bool, Result<(), BusError>)>;
+/// A letter whose new place was written, or could not be: its tag, and whether it was meant.
+type Moved = (u64, bool, Result<(), BusError>);
 
 struct Work<'a> {
     bus: &'a dyn Bus,
     order: &'a Order,
     stop: &'a CancellationToken,
     feed: Feed<'a>,
-    under_way: FuturesUnordered<Moving<'a>>,
+    under_way: FuturesUnordered<BoxFuture<'a, Moved>>,
+    ledger: Ledger,
     tally: Tally,
     seen: u32,
+    began: Instant,
     /// When something was last done.
     moved: Instant,
     /// That nothing is being done has been told.
@@ -146,9 +160,7 @@ impl Work<'_> {
         let mut end = None;
         let mut deadline = None;
         while end.is_none() && self.seen < self.tally.round || !self.under_way.is_empty() {
-            let taking = end.is_none()
-                && self.seen < self.tally.round
-                && self.under_way.len() < usize::from(WINDOW);
+            let taking = end.is_none() && self.has_room();
             let (due, slow) = (self.next, self.moved + SLOW);
             let late = deadline.unwrap_or(slow);
             let done = tokio::select! {
@@ -179,12 +191,7 @@ impl Work<'_> {
                 end = Some(ended).filter(|_| end.is_none()).or(end);
             }
         }
-        // Without it RabbitMQ may forget the last acknowledgements: their letters would be there twice.
-        let control = &self.feed.subscription.control;
-        let last = match control.cancel().await {
-            Ok(()) => control.flush().await,
-            lost => lost,
-        };
+        let last = self.finish().await;
         let end = match (end.unwrap_or(End::Done), last) {
             (End::Done | End::Stopped, Err(error)) => End::Failed(error),
             (end, _) => end,
@@ -192,17 +199,35 @@ impl Work<'_> {
         (self.tally, end)
     }
 
-    /// Sends a letter on its way, or deletes it.
-    async fn handle(&mut self, delivery: Delivery) -> Result<(), BusError> {
+    /// There is more of the round, and room for it.
+    fn has_room(&self) -> bool {
+        self.seen < self.tally.round && self.under_way.len() < usize::from(WINDOW)
+    }
+
+    /// Sends a letter on its way, and those that have come with it.
+    async fn handle(&mut self, first: Delivery) -> Result<(), BusError> {
+        let mut next = Some(first);
+        while let Some(delivery) = next {
+            self.begin(delivery);
+            let more = self.has_room() && self.order.pace.is_none();
+            next = more.then(|| self.feed.subscription.deliveries.try_recv().ok()).flatten();
+        }
+        let due = self.ledger.acks(self.began.elapsed());
+        self.acknowledge(due).await
+    }
+
+    /// Sends a letter on its way, or notes that it is to be deleted.
+    fn begin(&mut self, delivery: Delivery) {
         self.seen += 1;
         let (tag, letter) = (delivery.tag, delivery.message);
+        self.ledger.received(tag, 1, self.began.elapsed());
         let meant = self.order.filter.matches(&Letter::of(&letter));
         if let (true, Some(pace)) = (meant, self.order.pace) {
             self.next = self.next.max(Instant::now()) + pace;
         }
         let name = self.order.endpoint.clone();
         let (target, parcel) = match (meant, self.order.act) {
-            (true, Act::Purge) => return self.settle((tag, true, Ok(()))).await,
+            (true, Act::Purge) => return self.moved(tag, true),
             (true, Act::Replay) => (Target::Park(name), revived(&letter, world::now())),
             (false, Act::Purge | Act::Replay) => (Target::Dead(name), kept(&letter)),
         };
@@ -212,20 +237,46 @@ impl Work<'_> {
         let (bus, stop) = (self.bus, self.stop);
         let moving = async move { (tag, meant, store(bus, target, parcel, stop).await) };
         self.under_way.push(moving.boxed());
-        Ok(())
     }
 
-    /// Takes a letter from its old place: it is safe in the new one, or is meant to be gone.
-    async fn settle(
-        &mut self,
-        (tag, meant, stored): (u64, bool, Result<(), BusError>),
-    ) -> Result<(), BusError> {
-        stored?;
-        self.feed.subscription.control.ack(tag, false).await?;
+    /// Takes letters from their old place that are safe in the new one: all that are by now.
+    async fn settle(&mut self, first: Moved) -> Result<(), BusError> {
+        let (mut next, mut failed) = (Some(first), Ok(()));
+        while let Some((tag, meant, stored)) = next {
+            match stored {
+                Ok(()) => self.moved(tag, meant),
+                Err(error) => failed = Err(error),
+            }
+            next = self.under_way.next().now_or_never().flatten();
+        }
+        let due = self.ledger.acks(self.began.elapsed());
+        self.acknowledge(due).await?;
+        failed
+    }
+
+    /// A letter is safe in its new place, or is meant to be gone.
+    fn moved(&mut self, tag: u64, meant: bool) {
+        self.ledger.settled(tag);
         let count = if meant { &mut self.tally.taken } else { &mut self.tally.skipped };
         *count += 1;
         (self.moved, self.told) = (Instant::now(), false);
+    }
+
+    async fn acknowledge(&self, due: Vec<Ack>) -> Result<(), BusError> {
+        for Ack { tag, multiple } in due {
+            self.feed.subscription.control.ack(tag, multiple).await?;
+        }
         Ok(())
+    }
+
+    /// Sends the last acknowledgements, and waits until RabbitMQ has taken all of them for good:
+    /// else their letters would be there twice.
+    async fn finish(&mut self) -> Result<(), BusError> {
+        let due = self.ledger.last_acks();
+        self.acknowledge(due).await?;
+        let control = &self.feed.subscription.control;
+        control.cancel().await?;
+        control.flush().await
     }
 }
 

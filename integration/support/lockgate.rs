@@ -26,6 +26,13 @@ impl Configuration {
     }
 }
 
+/// The product: an optimised one where `LOCKGATE_TEST_BINARY` names it, as `integration/test` does,
+/// else the one that was built with the tests.
+fn program() -> String {
+    let own = || env!("CARGO_BIN_EXE_lockgate").to_owned();
+    std::env::var("LOCKGATE_TEST_BINARY").unwrap_or_else(|_| own())
+}
+
 /// A running `lockgate run`.
 pub struct Lockgate {
     process: Process,
@@ -51,8 +58,7 @@ impl Lockgate {
             ("RUST_LOG".into(), "lockgate=debug".into()),
         ];
         environment.extend(more.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
-        let process =
-            Process::start(env!("CARGO_BIN_EXE_lockgate"), &arguments, &environment, &log);
+        let process = Process::start(&program(), &arguments, &environment, &log);
         Self {
             process,
             admin,

@@ -284,8 +284,6 @@ fn doubled(first: Duration, times: u32, longest: Duration) -> Duration {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
 
     const TRANSIENT: Verdict = Verdict::Failed { class: Class::Transient, retry_after: None };
@@ -439,24 +437,184 @@ mod tests {
         }
         assert_eq!(breaker.state(at(0)), State::Closed);
     }
+}
 
-    proptest! {
-        #[test]
-        fn it_always_opens_its_way_back(steps in prop::collection::vec((0u8..4, 0u64..40, 0u64..3), 1..200)) {
-            let mut breaker = breaker();
-            let mut now = at(0);
-            for (what, wait, behind) in steps {
-                now += at(wait);
-                let verdict = [Verdict::Delivered, TRANSIENT, MISCONFIGURED, PERMANENT][usize::from(what)];
-                let epoch = breaker.epoch().saturating_sub(behind);
-                breaker.judge(epoch, verdict, now);
-                prop_assert!(breaker.window(now) <= 8);
-                if let State::Open { until, .. } = breaker.state(now) {
-                    prop_assert!(until > now && until <= now + at(1_800));
-                    prop_assert_eq!(breaker.window(until), 1);
-                    now = until;
+#[cfg(test)]
+mod machine {
+    //! The breaker against a model of what is promised, under any interleaving of verdicts.
+
+    use proptest::prelude::*;
+    use proptest::test_runner::{Config, TestRunner};
+
+    use super::*;
+
+    const MAX: u16 = 8;
+    const LENGTH: usize = 200;
+    /// The longest wish to wait among the steps, in seconds.
+    const WISH: u64 = 100;
+
+    #[derive(Clone, Copy, Debug)]
+    enum Step {
+        /// A verdict of an attempt that began so many stretches ago, perhaps with a wish in seconds.
+        Judge { class: Option<Class>, behind: u64, wish: Option<u64> },
+        /// Milliseconds pass.
+        Wait(u64),
+        /// Time passes until an open breaker turns half-open.
+        UntilItOpens,
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        let class = prop_oneof![
+            4 => Just(None),
+            8 => Just(Some(Class::Transient)),
+            1 => Just(Some(Class::Misconfigured)),
+            1 => Just(Some(Class::Permanent)),
+        ];
+        let behind = prop_oneof![8 => Just(0), 2 => 0..3_u64];
+        let wish = prop_oneof![20 => Just(None), 1 => (0..=WISH).prop_map(Some)];
+        let judge = (class, behind, wish).prop_map(|(class, behind, wish)| Step::Judge {
+            class,
+            behind,
+            wish,
+        });
+        prop_oneof![
+            12 => judge,
+            3 => (0..20_000_u64).prop_map(Step::Wait),
+            2 => Just(Step::UntilItOpens),
+        ]
+    }
+
+    /// What is known from outside.
+    #[derive(Default)]
+    struct Model {
+        now: Duration,
+        /// Nobody asks before.
+        wished: Duration,
+        /// Transient failures in a row, in this stretch.
+        streak: u32,
+        /// When attempts of this stretch ended, and whether they failed.
+        ended: Vec<(Duration, bool)>,
+    }
+
+    impl Model {
+        fn has_cause(&self) -> bool {
+            let recent =
+                self.ended.iter().filter(|(at, _)| *at + Duration::from_secs(30) >= self.now);
+            let (all, failed) = recent.fold((0_u32, 0_u32), |(all, failed), (_, bad)| {
+                (all + 1, failed + u32::from(*bad))
+            });
+            self.streak >= u32::from(MAX)
+                || (all >= 20 && f64::from(failed) >= 0.9 * f64::from(all))
+        }
+
+        fn judge(
+            &mut self,
+            breaker: &mut Breaker,
+            class: Option<Class>,
+            behind: u64,
+            wish: Option<u64>,
+        ) {
+            let (before, window) = (breaker.state(self.now), breaker.window(self.now));
+            let epoch = breaker.epoch();
+            // No attempt begins while it is open: whatever ends then began before.
+            let behind = if matches!(before, State::Open { .. }) { behind.max(1) } else { behind };
+            let verdict = class.map_or(Verdict::Delivered, |class| Verdict::Failed {
+                class,
+                retry_after: wish.map(Duration::from_secs),
+            });
+            breaker.judge(epoch.saturating_sub(behind), verdict, self.now);
+            let after = breaker.state(self.now);
+            let wish = class.and(wish).filter(|wish| *wish > 0).map(Duration::from_secs);
+            if let Some(wish) = wish {
+                self.wished = self.wished.max(self.now + wish);
+                assert!(matches!(after, State::Open { .. }), "a wish to wait is heard");
+            } else if behind.min(epoch) > 0 {
+                assert_eq!((after, breaker.window(self.now)), (before, window), "an old verdict");
+                assert_eq!(breaker.epoch(), epoch);
+            } else {
+                self.own_verdict(before, after, class);
+            }
+            if breaker.epoch() == epoch {
+                assert_eq!(before, after, "another state is another stretch");
+            } else {
+                assert!(breaker.epoch() > epoch);
+                (self.streak, self.ended) = (0, Vec::new());
+            }
+        }
+
+        /// A verdict without a wish, of an attempt of this very stretch.
+        fn own_verdict(&mut self, before: State, after: State, class: Option<Class>) {
+            let failed = matches!(class, Some(Class::Transient | Class::Misconfigured));
+            self.ended.push((self.now, failed));
+            match class {
+                None => self.streak = 0,
+                Some(Class::Transient) => self.streak += 1,
+                Some(Class::Misconfigured | Class::Permanent) => {}
+            }
+            let opens = matches!(after, State::Open { .. });
+            match (before, class) {
+                (_, Some(Class::Misconfigured)) => {
+                    assert!(matches!(after, State::Open { misconfigured: true, .. }));
+                }
+                (State::HalfOpen, None) => assert_eq!(after, State::Closed),
+                (State::HalfOpen, Some(Class::Transient)) => assert!(opens),
+                (State::Closed, Some(Class::Transient)) => {
+                    assert_eq!(opens, self.has_cause(), "{} in a row", self.streak);
+                }
+                (State::Closed, None)
+                | (State::Closed | State::HalfOpen, Some(Class::Permanent)) => {
+                    assert_eq!(after, before);
+                }
+                (State::Open { .. }, None | Some(Class::Transient | Class::Permanent)) => {
+                    unreachable!("no attempt of an open stretch");
                 }
             }
         }
+
+        fn look(&self, breaker: &mut Breaker) {
+            let window = breaker.window(self.now);
+            match breaker.state(self.now) {
+                State::Closed => assert!((1..=MAX).contains(&window)),
+                State::HalfOpen => assert_eq!(window, 1),
+                State::Open { until, .. } => {
+                    assert_eq!(window, 0);
+                    assert!(until > self.now && until <= self.now + Duration::from_secs(1_800));
+                }
+            }
+            assert!(window == 0 || self.now >= self.wished, "asked before the peer wished");
+        }
+    }
+
+    #[test]
+    fn it_opens_for_a_cause_and_always_finds_its_way_back() {
+        let steps = std::env::var("LOCKGATE_PROPERTY_STEPS");
+        let steps: usize = steps.map_or(20_000, |steps| steps.parse().expect("a number of steps"));
+        let cases = u32::try_from(steps.div_ceil(LENGTH)).expect("fewer steps");
+        let config = Config { cases, failure_persistence: None, ..Config::default() };
+        let sequences = prop::collection::vec(step(), LENGTH);
+        let outcome = TestRunner::new(config).run(&sequences, |sequence| {
+            let mut model = Model::default();
+            let mut breaker = Breaker::new(BreakerSettings::default(), MAX, model.now);
+            for step in sequence {
+                match step {
+                    Step::Judge { class, behind, wish } => {
+                        model.judge(&mut breaker, class, behind, wish);
+                    }
+                    Step::Wait(millis) => model.now += Duration::from_millis(millis),
+                    Step::UntilItOpens => {
+                        if let State::Open { until, .. } = breaker.state(model.now) {
+                            model.now = until;
+                            assert_eq!(breaker.state(until), State::HalfOpen);
+                        }
+                    }
+                }
+                if breaker.state(model.now) == State::HalfOpen {
+                    (model.streak, model.ended) = (0, Vec::new());
+                }
+                model.look(&mut breaker);
+            }
+            Ok(())
+        });
+        outcome.expect("the law holds");
     }
 }

@@ -53,11 +53,11 @@ impl Lockgate {
         let log = configuration.folder.join(format!("lockgate-{admin}.log"));
         let folder = configuration.folder.to_str().unwrap();
         let arguments = ["--config", folder, "--env", "test", "run"];
-        let mut environment: Vec<(String, String)> = vec![
-            ("LOCKGATE__ADMIN__LISTEN".into(), format!("127.0.0.1:{admin}")),
-            ("RUST_LOG".into(), "lockgate=debug".into()),
-        ];
+        // What is given counts before the level of the log, the free port before what is given.
+        let mut environment: Vec<(String, String)> =
+            vec![("RUST_LOG".into(), "lockgate=debug".into())];
         environment.extend(more.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
+        environment.push(("LOCKGATE__ADMIN__LISTEN".into(), format!("127.0.0.1:{admin}")));
         let process = Process::start(&program(), &arguments, &environment, &log);
         Self {
             process,

@@ -17,10 +17,8 @@ use super::support::{eventually, on_system, within};
 
 /// How long anything may take.
 const DEADLINE: Duration = Duration::from_secs(300);
-/// Events for each endpoint with one lasting connection.
+/// Events for each endpoint.
 const EVENTS: usize = 2_000;
-/// Every so-many-th of them goes to the endpoints with a connection for each event, too.
-const SHARE: usize = 4;
 
 /// One endpoint behind a proxy of its own.
 struct Cut {
@@ -43,22 +41,13 @@ impl Cut {
         Self { name: format!("{session}-{}", point.name()), point, session, proxy }
     }
 
-    fn takes_all(&self) -> bool {
-        self.session == "persistent"
-    }
-
-    /// How many events it has to get.
-    fn events(&self) -> usize {
-        if self.takes_all() { EVENTS } else { EVENTS / SHARE }
-    }
-
     #[allow(clippy::print_stdout, reason = "the figures that the test is about")]
     fn show(&self, came: Option<&BTreeMap<String, usize>>) {
         let came = came.cloned().unwrap_or_default();
         let repeats = came.values().sum::<usize>() - came.len();
-        let (name, events, cuts) = (&self.name, self.events(), self.proxy.cuts());
-        let lost = events - came.len();
-        println!("{name:<26} {events} events, {cuts} cuts, {repeats} repeats, {lost} lost");
+        let (name, cuts) = (&self.name, self.proxy.cuts());
+        let lost = EVENTS - came.len();
+        println!("{name:<26} {EVENTS} events, {cuts} cuts, {repeats} repeats, {lost} lost");
     }
 
     /// That it was cut, and where it says.
@@ -79,9 +68,8 @@ impl Cut {
 
     fn toml(&self) -> String {
         let Self { name, session, proxy, .. } = self;
-        let pattern = if self.takes_all() { "*/*" } else { "Batch/shared" };
         format!(
-            "[endpoints.{name}]\nevents = [\"{pattern}\"]\nretry = {{ schedule = [\"200ms\"] }}\n\
+            "[endpoints.{name}]\nevents = [\"*/*\"]\nretry = {{ schedule = [\"200ms\"] }}\n\
              breaker = {{ open = \"200ms\", open_max = \"500ms\" }}\n[endpoints.{name}.mqtt]\n\
              url = \"mqtt://127.0.0.1:{}\"\nusername = \"{USER}\"\npassword = \"{PASSWORD}\"\n\
              session = \"{session}\"\ntopic_pattern = \"{name}\"\ntopic_pattern_for = \"all\"\n",
@@ -106,8 +94,7 @@ async fn publish(place: &Place) {
     for n in 0..EVENTS {
         let body = format!(r#"{{"event_id":"e-{n}","batch":"B-7"}}"#);
         let properties = Properties::default();
-        let trigger = if n % SHARE == 0 { "shared" } else { "batch_run_status" };
-        platform.publish("Batch", trigger, properties, body.as_bytes()).await;
+        platform.publish("Batch", "batch_run_status", properties, body.as_bytes()).await;
     }
 }
 
@@ -153,10 +140,10 @@ async fn every_event_survives(kills: usize) {
     let ((), lockgate) = tokio::join!(publish(&place), killing);
     let complete = || {
         // To count them takes time, of which the others need some.
-        let enough = subscriber.count() >= cuts.iter().map(Cut::events).sum::<usize>();
+        let enough = subscriber.count() >= cuts.len() * EVENTS;
         enough && {
             let times = times(&subscriber);
-            cuts.iter().all(|cut| times.get(&cut.name).is_some_and(|ids| ids.len() == cut.events()))
+            cuts.iter().all(|cut| times.get(&cut.name).is_some_and(|ids| ids.len() == EVENTS))
         }
     };
     let done = within(DEADLINE, async || {
@@ -180,7 +167,7 @@ async fn every_event_survives(kills: usize) {
     assert_eq!(platform.depth("events").await, 0);
     for cut in &cuts {
         assert_eq!(platform.depth(&format!("lockgate.ep.{}.dead", cut.name)).await, 0);
-        cut.check(times[&cut.name].values().sum::<usize>() - cut.events(), kills);
+        cut.check(times[&cut.name].values().sum::<usize>() - EVENTS, kills);
     }
 }
 

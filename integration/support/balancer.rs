@@ -3,36 +3,35 @@
 
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
+
+use super::listening::Listening;
 
 /// How long a server may take to accept.
 const ACCEPT: Duration = Duration::from_secs(2);
 
-/// A balancer in a thread of its own, which lives as long as the test run.
+/// A running balancer.
 pub struct Balancer {
-    /// Its port.
-    pub port: u16,
+    listening: Listening,
 }
 
 impl Balancer {
     /// Starts one before these ports of this machine.
     pub fn start(servers: Vec<u16>) -> Self {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        listener.set_nonblocking(true).unwrap();
-        let port = listener.local_addr().unwrap().port();
-        std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            runtime.unwrap().block_on(async move {
-                let listener = TcpListener::from_std(listener).unwrap();
-                for turn in 0.. {
-                    let (client, _) = listener.accept().await.unwrap();
-                    let (mut servers, count) = (servers.clone(), servers.len());
-                    servers.rotate_left(turn % count);
-                    tokio::spawn(relay(client, servers));
-                }
-            });
+        let mut turn = 0;
+        let listening = Listening::start(move |client| {
+            let mut servers = servers.clone();
+            let count = servers.len();
+            servers.rotate_left(turn % count);
+            turn += 1;
+            relay(client, servers)
         });
-        Self { port }
+        Self { listening }
+    }
+
+    /// Its port.
+    pub fn port(&self) -> u16 {
+        self.listening.port
     }
 }
 

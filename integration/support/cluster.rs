@@ -144,7 +144,7 @@ impl Cluster {
             "rabbit_vhost:add(<<\"{vhost}\">>, <<\"t\">>), rabbit_auth_backend_internal:set_permissions(\
              <<\"guest\">>, <<\"{vhost}\">>, <<\".*\">>, <<\".*\">>, <<\".*\">>, <<\"t\">>)."
         ));
-        let url = format!("amqp://{GUEST}@127.0.0.1:{}/{vhost}", self.balancer.port);
+        let url = format!("amqp://{GUEST}@127.0.0.1:{}/{vhost}", self.balancer.port());
         Place { url, vhost, prefix: unique_prefix() }
     }
 

@@ -2,10 +2,8 @@
 //! nothing else of them. For what a request holds, take [`super::http::HttpServer`].
 
 use std::collections::HashMap;
-use std::net::TcpListener;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use bytes::{Buf as _, BytesMut};
@@ -13,7 +11,8 @@ use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tokio_util::sync::CancellationToken;
+
+use super::listening::Listening;
 
 /// How often one event came.
 #[derive(Clone, Copy, Debug, Default)]
@@ -35,44 +34,24 @@ struct Shared {
 
 /// A counting server in a thread of its own. Its port closes when it is dropped.
 pub struct Counter {
-    port: u16,
+    listening: Listening,
     shared: Arc<Shared>,
-    stop: CancellationToken,
-    thread: Option<JoinHandle<()>>,
 }
 
 impl Counter {
     /// Starts one on a free port. It answers 200 at once.
     pub fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        listener.set_nonblocking(true).unwrap();
-        let port = listener.local_addr().unwrap().port();
         let script: Script = Arc::new(|_, _| (200, Duration::ZERO));
         let (times, taken) = (Mutex::default(), AtomicUsize::new(0));
         let shared = Arc::new(Shared { times, taken, script: Mutex::new(script) });
-        let stop = CancellationToken::new();
-        let (theirs, stopped) = (Arc::clone(&shared), stop.clone());
-        let thread = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            runtime.unwrap().block_on(async move {
-                let listener = tokio::net::TcpListener::from_std(listener).unwrap();
-                let accepting = async {
-                    loop {
-                        // Out of descriptors, say: the test finds out by its deadline.
-                        if let Ok((stream, _)) = listener.accept().await {
-                            tokio::spawn(serve(stream, Arc::clone(&theirs)));
-                        }
-                    }
-                };
-                tokio::select! { () = stopped.cancelled() => (), () = accepting => () }
-            });
-        });
-        Self { port, shared, stop, thread: Some(thread) }
+        let theirs = Arc::clone(&shared);
+        let listening = Listening::start(move |stream| serve(stream, Arc::clone(&theirs)));
+        Self { listening, shared }
     }
 
     /// The URL to publish to.
     pub fn url(&self) -> String {
-        format!("http://127.0.0.1:{}/", self.port)
+        format!("http://127.0.0.1:{}/", self.listening.port)
     }
 
     /// Answers so from now on: status and delay, by the event's id and how often it had come before.
@@ -109,15 +88,6 @@ impl Counter {
     pub fn lacks(&self, ids: impl Iterator<Item = String>) -> Vec<String> {
         let times = self.shared.times.lock().unwrap();
         ids.filter(|id| times.get(id).is_none_or(|times| times.taken == 0)).collect()
-    }
-}
-
-impl Drop for Counter {
-    fn drop(&mut self) {
-        self.stop.cancel();
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
     }
 }
 

@@ -5,6 +5,7 @@ pub mod certs;
 pub mod cluster;
 pub mod counter;
 pub mod http;
+pub mod listening;
 pub mod lockgate;
 pub mod mosquitto;
 pub mod mqtt_cut;

@@ -7,12 +7,11 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc;
-use std::thread::JoinHandle;
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::oneshot;
+use tokio::net::TcpStream;
+
+use super::listening::Listening;
 
 const CONNACK: u8 = 2;
 const PUBLISH: u8 = 3;
@@ -92,54 +91,27 @@ struct Counts {
 
 /// The proxy. Ends with this value, and every connection with it.
 pub struct CutProxy {
-    port: u16,
+    listening: Listening,
     counts: Arc<Counts>,
-    stop: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
 }
 
 impl CutProxy {
     /// Starts one before the broker on this port of 127.0.0.1.
     pub fn start(broker: u16, plan: Plan) -> Self {
         let counts = Arc::<Counts>::default();
-        let (stop, stopped) = oneshot::channel::<()>();
-        let (say, port) = mpsc::channel();
         let theirs = Arc::clone(&counts);
-        let thread = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            runtime.unwrap().block_on(async move {
-                let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-                say.send(listener.local_addr().unwrap().port()).unwrap();
-                let accepting = async {
-                    loop {
-                        let Ok((client, _)) = listener.accept().await else { continue };
-                        tokio::spawn(connection(client, broker, plan, Arc::clone(&theirs)));
-                    }
-                };
-                tokio::select! { _ = stopped => (), () = accepting => () }
-            });
-        });
-        let port = port.recv().expect("the proxy did not start");
-        Self { port, counts, stop: Some(stop), thread: Some(thread) }
+        let serve = move |client| connection(client, broker, plan, Arc::clone(&theirs));
+        Self { listening: Listening::start(serve), counts }
     }
 
     /// Where clients connect to.
     pub fn port(&self) -> u16 {
-        self.port
+        self.listening.port
     }
 
     /// How often it has cut at its point.
     pub fn cuts(&self) -> usize {
         self.counts.cuts.load(Ordering::SeqCst)
-    }
-}
-
-impl Drop for CutProxy {
-    fn drop(&mut self) {
-        drop(self.stop.take());
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
     }
 }
 

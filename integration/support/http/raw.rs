@@ -4,7 +4,6 @@
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -12,7 +11,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
-use super::bind;
+use super::super::listening::Listening;
 
 /// One act of a [`RawPeer`] on a connection.
 #[derive(Clone, Debug)]
@@ -46,17 +45,13 @@ struct RawShared {
 
 /// A peer on the bare socket that plays a list of steps on each connection, then closes it.
 pub struct RawPeer {
-    port: u16,
+    listening: Listening,
     shared: Arc<RawShared>,
-    stop: CancellationToken,
-    thread: Option<JoinHandle<()>>,
 }
 
 impl RawPeer {
     /// Starts one. `script` gives the steps for each connection, counted from 0.
     pub fn start(script: impl Fn(usize) -> Vec<Step> + Send + Sync + 'static) -> Self {
-        let listener = bind(0);
-        let port = listener.local_addr().unwrap().port();
         let shared = Arc::new(RawShared {
             requests: Mutex::default(),
             connections: AtomicUsize::new(0),
@@ -64,37 +59,26 @@ impl RawPeer {
             written: AtomicU64::new(0),
             released: CancellationToken::new(),
         });
-        let stop = CancellationToken::new();
-        let (theirs, stopped) = (Arc::clone(&shared), stop.clone());
-        let thread = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            runtime.unwrap().block_on(async move {
-                let listener = tokio::net::TcpListener::from_std(listener).unwrap();
-                let accepting = async {
-                    loop {
-                        let (stream, _) = listener.accept().await.unwrap();
-                        let number = theirs.connections.fetch_add(1, Ordering::SeqCst);
-                        let (steps, shared) = (script(number), Arc::clone(&theirs));
-                        tokio::spawn(async move {
-                            play(stream, steps, &shared).await;
-                            shared.ended.fetch_add(1, Ordering::SeqCst);
-                        });
-                    }
-                };
-                tokio::select! { () = stopped.cancelled() => (), () = accepting => () }
-            });
+        let theirs = Arc::clone(&shared);
+        let listening = Listening::start(move |stream| {
+            let number = theirs.connections.fetch_add(1, Ordering::SeqCst);
+            let (steps, shared) = (script(number), Arc::clone(&theirs));
+            async move {
+                play(stream, steps, &shared).await;
+                shared.ended.fetch_add(1, Ordering::SeqCst);
+            }
         });
-        Self { port, shared, stop, thread: Some(thread) }
+        Self { listening, shared }
     }
 
     /// Its port.
     pub fn port(&self) -> u16 {
-        self.port
+        self.listening.port
     }
 
     /// The URL of a path, which begins with `/`.
     pub fn url(&self, path: &str) -> String {
-        format!("http://127.0.0.1:{}{path}", self.port)
+        format!("http://127.0.0.1:{}{path}", self.listening.port)
     }
 
     /// How many connections were accepted.
@@ -120,15 +104,6 @@ impl RawPeer {
     /// Ends every [`Step::Hang`], now and later.
     pub fn release(&self) {
         self.shared.released.cancel();
-    }
-}
-
-impl Drop for RawPeer {
-    fn drop(&mut self) {
-        self.stop.cancel();
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
     }
 }
 

@@ -336,6 +336,25 @@ fn parcels_of_an_endpoint_without_queues_are_kept_and_rescued_later() {
 }
 
 #[test]
+fn many_orphans_are_rescued_once() {
+    const ORPHANS: usize = 400;
+    on_system(async {
+        let bus = bus(&place());
+        bus.prepare(vec![endpoint()], Vec::new()).await.unwrap();
+        let late: lockgate::domain::names::Name = "late".parse().unwrap();
+        let all =
+            (0..ORPHANS).map(|n| bus.store(Target::Park(late.clone()), message(&n.to_string())));
+        assert!(join_all(all).await.iter().all(Result::is_ok));
+        bus.prepare(vec![late.clone()], Vec::new()).await.unwrap();
+        assert_eq!(bus.rescue_orphans(vec![late.clone()]).await.unwrap(), ORPHANS);
+        shows(&*bus, Queue::Orphan, 0).await;
+        assert_eq!(bus.rescue_orphans(vec![late.clone()]).await.unwrap(), 0);
+        shows(&*bus, Queue::Parked(late), u32::try_from(ORPHANS).unwrap()).await;
+        bus.close().await;
+    });
+}
+
+#[test]
 fn a_parcel_that_is_delivered_too_often_ends_with_the_dead() {
     on_system(async {
         let place = place();
@@ -439,6 +458,29 @@ fn a_silent_server_is_given_up_in_time() {
         let mut all = Vec::new();
         let read = tokio::io::AsyncReadExt::read_to_end(&mut socket, &mut all);
         tokio::time::timeout(Duration::from_secs(5), read).await.unwrap().unwrap();
+        bus.close().await;
+    });
+}
+
+#[test]
+fn what_a_flushed_subscription_held_is_ready_again_when_it_is_dropped() {
+    on_system(async {
+        let bus = bus(&place());
+        bus.prepare(vec![endpoint()], Vec::new()).await.unwrap();
+        let stores = (0..200).map(|n| bus.store(Target::Source, message(&n.to_string())));
+        assert!(join_all(stores).await.iter().all(Result::is_ok));
+        let mut subscription = bus.consume(Queue::Source, 100).await.unwrap();
+        for _ in 0..100 {
+            let delivery = next(&mut subscription).await;
+            if delivery.tag <= 60 {
+                subscription.control.ack(delivery.tag, false).await.unwrap();
+            }
+        }
+        // As when the prefetch changes: the connection lives on.
+        subscription.control.cancel().await.unwrap();
+        subscription.control.flush().await.unwrap();
+        drop(subscription);
+        shows(&*bus, Queue::Source, 140).await;
         bus.close().await;
     });
 }

@@ -71,6 +71,31 @@ async fn subscribe(
     Ok((channel, subscribed?))
 }
 
+/// Ends when a quorum queue has all of the `sent` acknowledgements of a channel. The last thing to do
+/// on a channel before it is closed.
+///
+/// RabbitMQ's channel keeps acknowledgements to itself while a quorum queue has not applied earlier
+/// ones, and forgets them when it closes. A new consumer is a command that the queue applies after
+/// what it was sent, and answers; the answer brings the channel to send what it has kept. Two
+/// questions on the channel then wait for that. The price is one message that may be delivered to
+/// that consumer and go back, so it is paid only where something may have been kept.
+pub(super) async fn flush(channel: &Channel, queue: &str, sent: u32) -> Result<(), LinkError> {
+    if sent <= TAKEN_AT_ONCE {
+        return Ok(());
+    }
+    let name = short(queue)?;
+    bounded(ANSWER_TIMEOUT, channel.basic_qos(1, BasicQosOptions::default())).await?;
+    let (options, none) = (BasicConsumeOptions::default(), FieldTable::default());
+    let last = channel.basic_consume(name.clone(), "lockgate-flush".into(), options, none);
+    let _kept = bounded(ANSWER_TIMEOUT, last).await?;
+    for _ in 0..2 {
+        let passive = QueueDeclareOptions { passive: true, ..Default::default() };
+        let asked = channel.queue_declare(name.clone(), passive, FieldTable::default());
+        bounded(ANSWER_TIMEOUT, asked).await?;
+    }
+    Ok(())
+}
+
 /// Gives a channel up: its consumer ends, and what is unacknowledged goes back.
 async fn close(channel: Channel) {
     let _ = bounded(ANSWER_TIMEOUT, channel.close(200, "OK".into())).await;
@@ -159,32 +184,10 @@ impl Control for ChannelControl {
         .boxed()
     }
 
-    /// RabbitMQ's channel keeps acknowledgements to itself while a quorum queue has not applied
-    /// earlier ones, and forgets them when it closes. A new consumer is a command that the queue
-    /// applies after what it was sent, and answers; the answer brings the channel to send what it
-    /// has kept. Two questions on the channel then wait for that. The price is one message that
-    /// may be delivered to that consumer and go back, so it is paid only where something may have
-    /// been kept.
     fn flush(&self) -> BoxFuture<'static, Result<(), BusError>> {
-        if self.sent.load(Ordering::Relaxed) <= TAKEN_AT_ONCE {
-            return std::future::ready(Ok(())).boxed();
-        }
-        let (channel, queue, tag) = (self.channel.clone(), self.queue.clone(), self.tag.clone());
-        let flushing = async move {
-            let name = short(&queue)?;
-            let one = channel.basic_qos(1, BasicQosOptions::default());
-            bounded(ANSWER_TIMEOUT, one).await?;
-            let tag = ShortString::from(format!("{tag}-flush"));
-            let (options, none) = (BasicConsumeOptions::default(), FieldTable::default());
-            let last = channel.basic_consume(name.clone(), tag, options, none);
-            let _kept = bounded(ANSWER_TIMEOUT, last).await?;
-            for _ in 0..2 {
-                let passive = QueueDeclareOptions { passive: true, ..Default::default() };
-                let asked = channel.queue_declare(name.clone(), passive, FieldTable::default());
-                bounded(ANSWER_TIMEOUT, asked).await?;
-            }
-            Ok(())
-        };
+        let (channel, queue) = (self.channel.clone(), self.queue.clone());
+        let sent = self.sent.load(Ordering::Relaxed);
+        let flushing = async move { flush(&channel, &queue, sent).await };
         flushing.map(|done| done.map_err(|error| lost("flush acknowledgements", &error))).boxed()
     }
 

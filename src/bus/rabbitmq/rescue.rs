@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use lapin::Channel;
 use lapin::options::{BasicAckOptions, BasicGetOptions};
 
 use super::{ANSWER_TIMEOUT, Inner, bus_error, consumer, short, store};
@@ -27,6 +28,26 @@ pub(super) async fn run(inner: &Arc<Inner>, endpoints: &[Name]) -> Result<usize,
     let consuming = inner.consuming().await?;
     let channel = consuming.link.channel(ANSWER_TIMEOUT).await.map_err(failed)?;
     let mut moved = 0;
+    let moving = move_home(inner, &channel, endpoints, there, &mut moved).await;
+    let name = inner.names.orphan();
+    // Also after a failure: what is acknowledged is at home, and must not come again.
+    let flushed = consumer::flush(&channel, &name, moved).await;
+    // What was not acknowledged goes back with the channel.
+    let closed = bounded(ANSWER_TIMEOUT, channel.close(200, "OK".into())).await;
+    moving?;
+    flushed.and(closed).map_err(failed)?;
+    Ok(usize::try_from(moved).unwrap_or(usize::MAX))
+}
+
+/// Moves orphans, and counts those that are acknowledged.
+async fn move_home(
+    inner: &Arc<Inner>,
+    channel: &Channel,
+    endpoints: &[Name],
+    there: u32,
+    moved: &mut u32,
+) -> Result<(), BusError> {
+    let failed = |error| bus_error("rescue orphans", &error);
     for _ in 0..there {
         let queue = short(&inner.names.orphan()).map_err(failed)?;
         let got = channel.basic_get(queue, BasicGetOptions::default());
@@ -37,11 +58,9 @@ pub(super) async fn run(inner: &Arc<Inner>, endpoints: &[Name]) -> Result<usize,
         store::run(inner.clone(), target, parcel).await?;
         let done = channel.basic_ack(tag, BasicAckOptions::default());
         bounded(ANSWER_TIMEOUT, done).await.map_err(failed)?;
-        moved += 1;
+        *moved += 1;
     }
-    // What was not acknowledged goes back with the channel.
-    bounded(ANSWER_TIMEOUT, channel.close(200, "OK".into())).await.map_err(failed)?;
-    Ok(moved)
+    Ok(())
 }
 
 /// Where an orphan belongs. It still has the exchange that found no queue for it: that of dead

@@ -444,7 +444,7 @@ mod machine {
     //! The breaker against a model of what is promised, under any interleaving of verdicts.
 
     use proptest::prelude::*;
-    use proptest::test_runner::{Config, TestRunner};
+    use proptest::test_runner::TestRunner;
 
     use super::*;
 
@@ -592,34 +592,31 @@ mod machine {
 
     #[test]
     fn it_opens_for_a_cause_and_always_finds_its_way_back() {
-        let steps = std::env::var("LOCKGATE_PROPERTY_STEPS");
-        let steps: usize = steps.map_or(20_000, |steps| steps.parse().expect("a number of steps"));
-        let cases = u32::try_from(steps.div_ceil(LENGTH)).expect("fewer steps");
-        let config = Config { cases, failure_persistence: None, ..Config::default() };
         let sequences = prop::collection::vec(step(), LENGTH);
-        let outcome = TestRunner::new(config).run(&sequences, |sequence| {
-            let mut model = Model::default();
-            let mut breaker = Breaker::new(BreakerSettings::default(), MAX, model.now);
-            for step in sequence {
-                match step {
-                    Step::Judge { class, behind, wish } => {
-                        model.judge(&mut breaker, class, behind, wish);
-                    }
-                    Step::Wait(millis) => model.now += Duration::from_millis(millis),
-                    Step::UntilItOpens => {
-                        if let State::Open { until, .. } = breaker.state(model.now) {
-                            model.now = until;
-                            assert_eq!(breaker.state(until), State::HalfOpen);
+        let outcome =
+            TestRunner::new(super::super::sequences(LENGTH)).run(&sequences, |sequence| {
+                let mut model = Model::default();
+                let mut breaker = Breaker::new(BreakerSettings::default(), MAX, model.now);
+                for step in sequence {
+                    match step {
+                        Step::Judge { class, behind, wish } => {
+                            model.judge(&mut breaker, class, behind, wish);
+                        }
+                        Step::Wait(millis) => model.now += Duration::from_millis(millis),
+                        Step::UntilItOpens => {
+                            if let State::Open { until, .. } = breaker.state(model.now) {
+                                model.now = until;
+                                assert_eq!(breaker.state(until), State::HalfOpen);
+                            }
                         }
                     }
+                    if breaker.state(model.now) == State::HalfOpen {
+                        (model.streak, model.ended) = (0, Vec::new());
+                    }
+                    model.look(&mut breaker);
                 }
-                if breaker.state(model.now) == State::HalfOpen {
-                    (model.streak, model.ended) = (0, Vec::new());
-                }
-                model.look(&mut breaker);
-            }
-            Ok(())
-        });
+                Ok(())
+            });
         outcome.expect("the law holds");
     }
 }

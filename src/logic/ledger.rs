@@ -176,7 +176,7 @@ impl Ledger {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use proptest::test_runner::{Config, TestRunner};
+    use proptest::test_runner::TestRunner;
 
     use super::*;
 
@@ -446,24 +446,21 @@ mod tests {
     #[test]
     fn every_message_is_acknowledged_once_and_only_when_nothing_is_owed() {
         const LENGTH: usize = 200;
-        let steps = std::env::var("LOCKGATE_PROPERTY_STEPS");
-        let steps: usize = steps.map_or(20_000, |steps| steps.parse().expect("a number of steps"));
-        let cases = u32::try_from(steps.div_ceil(LENGTH)).expect("fewer steps");
-        let config = Config { cases, failure_persistence: None, ..Config::default() };
         let sequences = prop::collection::vec(step(), LENGTH);
-        let outcome = TestRunner::new(config).run(&sequences, |sequence| {
-            let (mut model, mut ledger) = (Model::default(), Ledger::new());
-            for step in &sequence {
-                model.step(&mut ledger, step);
-            }
-            // Whatever is left is settled: everything can be acknowledged.
-            while let Some(tag) = model.lowest_owing() {
-                model.settle(&mut ledger, tag);
-            }
-            model.look(&mut ledger);
-            prop_assert_eq!(model.owed.len(), 0);
-            Ok(())
-        });
+        let outcome =
+            TestRunner::new(super::super::sequences(LENGTH)).run(&sequences, |sequence| {
+                let (mut model, mut ledger) = (Model::default(), Ledger::new());
+                for step in &sequence {
+                    model.step(&mut ledger, step);
+                }
+                // Whatever is left is settled: everything can be acknowledged.
+                while let Some(tag) = model.lowest_owing() {
+                    model.settle(&mut ledger, tag);
+                }
+                model.look(&mut ledger);
+                prop_assert_eq!(model.owed.len(), 0);
+                Ok(())
+            });
         outcome.expect("the law holds");
     }
 }

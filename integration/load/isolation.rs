@@ -21,8 +21,8 @@ const ENDPOINTS: usize = 10;
 const KEPT: f64 = 0.95;
 /// What its slowest hundredth may take longer, as a factor or as a time, whatever is more.
 const SLOWER: (f64, Duration) = (1.5, Duration::from_millis(20));
-/// Latency must hold in one of so many pairs of runs: one stall of the machine for an eighth of a
-/// second is a hundredth of a run, and only ever adds.
+/// Pairs of runs, alone and beside. Of their latencies the median counts: a stall of the machine for
+/// an eighth of a second is a hundredth of a run.
 const PAIRS: usize = 3;
 /// The most memory, in KiB.
 const MEMORY: u64 = 100 * 1024;
@@ -84,19 +84,26 @@ fn check(broken: &[Way]) {
     let broken = broken.to_vec();
     on_system(async move {
         let healthies = ENDPOINTS - broken.len();
-        for pair in 1..=PAIRS {
-            if pair_holds(healthies, &broken).await {
-                return;
-            }
-            println!("latency: pair {pair} of {PAIRS} does not hold");
+        let (mut alone, mut beside) = (Vec::new(), Vec::new());
+        for _ in 0..PAIRS {
+            let (p99_alone, p99) = pair(healthies, &broken).await;
+            alone.push(p99_alone);
+            beside.push(p99);
         }
-        panic!("latency: {healthies} healthy endpoints are slower beside {broken:?}");
+        let (alone, beside) = (median(alone), median(beside));
+        println!("median of {PAIRS} pairs: p99 {beside:?} (alone {alone:?})");
+        assert!(beside <= alone.mul_f64(SLOWER.0).max(alone + SLOWER.1), "latency");
     });
 }
 
-/// Measures alone and beside. Throughput, source and memory must hold each time; whether the
-/// latency does is returned.
-async fn pair_holds(healthies: usize, broken: &[Way]) -> bool {
+fn median(mut durations: Vec<Duration>) -> Duration {
+    durations.sort_unstable();
+    durations[durations.len() / 2]
+}
+
+/// Measures alone and beside. Throughput, source and memory must hold each time; the slowest
+/// hundredths are returned.
+async fn pair(healthies: usize, broken: &[Way]) -> (Duration, Duration) {
     let alone = run(healthies, &[]).await;
     let beside = run(healthies, broken).await;
     let ((rate_alone, p99_alone), (rate, p99)) = (worst(&alone.healthy), worst(&beside.healthy));
@@ -113,7 +120,7 @@ async fn pair_holds(healthies: usize, broken: &[Way]) -> bool {
     assert!(rate >= KEPT * rate_alone, "throughput");
     assert!(beside.memory <= MEMORY, "memory");
     assert!(beside.depth <= alone.depth.max(offer::EMPTY), "the source queue fills");
-    p99 <= p99_alone.mul_f64(SLOWER.0).max(p99_alone + SLOWER.1)
+    (p99_alone, p99)
 }
 
 #[test]

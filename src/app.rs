@@ -11,6 +11,7 @@ use actix::prelude::*;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::actors::board::Board;
+use crate::actors::controls::Controls;
 use crate::actors::endpoint::Plan;
 use crate::actors::ingress::{FinishAcks, Ingress, Source, StopConsuming};
 use crate::actors::parking::{Job, Parking};
@@ -123,7 +124,7 @@ impl Bridge {
                 intake: Arc::clone(&intake),
                 routing: Arc::clone(&routing),
                 bus: Arc::clone(&bus),
-                shown: Arc::clone(board.endpoints.get(&endpoint.name)?),
+                shown: board.endpoint(&endpoint.name)?,
                 board: Arc::clone(&board),
                 jobs: jobs.clone(),
                 mailbox,
@@ -151,6 +152,12 @@ impl Bridge {
         Self { board, bus, ingress, parking: jobs, watchdog, arbiters, grace }
     }
 
+    /// What an operator may do to it.
+    #[must_use]
+    pub fn controls(&self) -> Controls {
+        Controls::new(Arc::clone(&self.board), self.watchdog.clone())
+    }
+
     /// What the bridge shows.
     #[must_use]
     pub fn board(&self) -> Arc<Board> {
@@ -160,7 +167,7 @@ impl Bridge {
     /// Stops: takes nothing more, lets attempts end, parks or leaves what waits, acknowledges,
     /// closes. Bounded by the grace and some seconds for the bus.
     pub async fn stop(self) {
-        let endpoints = self.board.endpoints.len();
+        let endpoints = self.board.endpoints().len();
         tracing::info!(endpoints, grace = ?self.grace, "stopping");
         let _ = self.ingress.send(StopConsuming).await;
         let _ = self.watchdog.send(DrainAll { grace: self.grace }).await;

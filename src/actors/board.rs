@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use arc_swap::ArcSwap;
 use jiff::Timestamp;
 
 use crate::domain::names::Name;
@@ -107,6 +108,8 @@ pub struct Status {
     pub since: Option<Timestamp>,
     /// The last failure in words; no secret.
     pub last_error: Option<String>,
+    /// When an endpoint that is left alone is tried again.
+    pub next_probe: Option<Timestamp>,
 }
 
 /// What one endpoint shows.
@@ -116,6 +119,8 @@ pub struct Shown {
     pub counters: Counters,
     /// It could begin an attempt now.
     pub has_room: AtomicBool,
+    /// An operator has paused it in this instance, until resumed.
+    pub paused: AtomicBool,
     lacks_queues: AtomicBool,
     status: Mutex<Status>,
 }
@@ -189,27 +194,43 @@ impl SourceShown {
     }
 }
 
+/// The endpoints by name.
+pub type Endpoints = BTreeMap<Name, Arc<Shown>>;
+
 /// Everything that is shown, for the life of a bridge.
 #[derive(Debug, Default)]
 pub struct Board {
     /// The source.
     pub source: SourceShown,
-    /// Every configured endpoint.
-    pub endpoints: BTreeMap<Name, Arc<Shown>>,
+    endpoints: ArcSwap<Endpoints>,
 }
 
 impl Board {
     /// A board for these endpoints.
     #[must_use]
     pub fn new<'a>(endpoints: impl IntoIterator<Item = &'a Name>) -> Self {
-        let endpoints = endpoints.into_iter().map(|name| (name.clone(), Arc::default())).collect();
-        Self { source: SourceShown::default(), endpoints }
+        let endpoints: Endpoints =
+            endpoints.into_iter().map(|name| (name.clone(), Arc::default())).collect();
+        Self { source: SourceShown::default(), endpoints: ArcSwap::from_pointee(endpoints) }
+    }
+
+    /// Every configured endpoint, as configured now: a reload may change them.
+    #[must_use]
+    pub fn endpoints(&self) -> Arc<Endpoints> {
+        self.endpoints.load_full()
+    }
+
+    /// One endpoint, if it is configured now.
+    #[must_use]
+    pub fn endpoint(&self, name: &Name) -> Option<Arc<Shown>> {
+        self.endpoints.load().get(name).cloned()
     }
 
     /// Whether some endpoint besides this one could begin an attempt now.
     #[must_use]
     pub fn other_has_room(&self, name: &Name) -> bool {
-        let others = self.endpoints.iter().filter(|(other, _)| *other != name);
-        others.into_iter().any(|(_, shown)| shown.has_room.load(Ordering::Relaxed))
+        let endpoints = self.endpoints.load();
+        let mut others = endpoints.iter().filter(|(other, _)| *other != name);
+        others.any(|(_, shown)| shown.has_room.load(Ordering::Relaxed))
     }
 }

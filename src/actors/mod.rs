@@ -11,6 +11,7 @@
 
 pub mod acks;
 pub mod board;
+pub mod controls;
 mod depths;
 pub mod endpoint;
 pub mod ingress;

@@ -124,8 +124,9 @@ impl Router {
         let event = Arc::new(read.map_err(|no| no.to_string())?);
         let touched = Arc::new(AtomicBool::new(false));
         let identity = parcel::identity(&event.id, message);
+        let endpoints = self.board.endpoints();
         let found = self.routing.routes(&event).into_iter().filter_map(|found| {
-            let shown = self.board.endpoints.get(found.endpoint)?;
+            let shown = endpoints.get(found.endpoint)?;
             Some(Work {
                 event: Arc::clone(&event),
                 message: Arc::clone(message),

@@ -155,6 +155,23 @@ impl StreamHandler<Name> for Watchdog {
     fn finished(&mut self, _: &mut Self::Context) {}
 }
 
+/// The actor of an endpoint, if it lives.
+#[derive(Message)]
+#[rtype(result = "Option<Addr<Endpoint>>")]
+pub struct Find(
+    /// The endpoint.
+    pub Name,
+);
+
+impl Handler<Find> for Watchdog {
+    type Result = Option<Addr<Endpoint>>;
+
+    fn handle(&mut self, Find(name): Find, _: &mut Self::Context) -> Self::Result {
+        let address = self.entries.get(&name)?.address.clone()?;
+        address.connected().then_some(address)
+    }
+}
+
 /// Ends every endpoint: no new attempts anywhere, then each drains.
 #[derive(Message)]
 #[rtype(result = "()")]

@@ -132,5 +132,5 @@ fn rows(config: &Config, board: &Board) -> Vec<Row> {
             last_error: status.last_error.unwrap_or_default(),
         }
     };
-    board.endpoints.iter().map(row).collect()
+    board.endpoints().iter().map(row).collect()
 }

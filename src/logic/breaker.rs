@@ -594,7 +594,7 @@ mod machine {
     fn it_opens_for_a_cause_and_always_finds_its_way_back() {
         let sequences = prop::collection::vec(step(), LENGTH);
         let outcome =
-            TestRunner::new(super::super::sequences(LENGTH)).run(&sequences, |sequence| {
+            TestRunner::new(super::super::tests::sequences(LENGTH)).run(&sequences, |sequence| {
                 let mut model = Model::default();
                 let mut breaker = Breaker::new(BreakerSettings::default(), MAX, model.now);
                 for step in sequence {

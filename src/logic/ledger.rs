@@ -448,7 +448,7 @@ mod tests {
         const LENGTH: usize = 200;
         let sequences = prop::collection::vec(step(), LENGTH);
         let outcome =
-            TestRunner::new(super::super::sequences(LENGTH)).run(&sequences, |sequence| {
+            TestRunner::new(super::super::tests::sequences(LENGTH)).run(&sequences, |sequence| {
                 let (mut model, mut ledger) = (Model::default(), Ledger::new());
                 for step in &sequence {
                     model.step(&mut ledger, step);

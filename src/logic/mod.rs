@@ -35,14 +35,17 @@ pub mod sealing;
 pub mod secret;
 pub mod settle;
 pub mod signing;
+pub mod test_event;
 pub mod topic;
 
-/// How many sequences of `length` steps a state machine is put through: 20,000 steps in all, or as
-/// many as `LOCKGATE_PROPERTY_STEPS` says.
 #[cfg(test)]
-fn sequences(length: usize) -> proptest::test_runner::Config {
-    let steps = std::env::var("LOCKGATE_PROPERTY_STEPS");
-    let steps: usize = steps.map_or(20_000, |steps| steps.parse().expect("a number of steps"));
-    let cases = u32::try_from(steps.div_ceil(length)).expect("fewer steps");
-    proptest::test_runner::Config { cases, failure_persistence: None, ..Default::default() }
+mod tests {
+    /// How many sequences of `length` steps a state machine is put through: 20,000 steps in all, or
+    /// as many as `LOCKGATE_PROPERTY_STEPS` says.
+    pub(super) fn sequences(length: usize) -> proptest::test_runner::Config {
+        let steps = std::env::var("LOCKGATE_PROPERTY_STEPS");
+        let steps: usize = steps.map_or(20_000, |steps| steps.parse().expect("a number of steps"));
+        let cases = u32::try_from(steps.div_ceil(length)).expect("fewer steps");
+        proptest::test_runner::Config { cases, failure_persistence: None, ..Default::default() }
+    }
 }

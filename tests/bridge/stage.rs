@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use lockgate::actors::board::{Board, Counters, Health};
+use lockgate::actors::board::{Board, Counters, Health, Shown};
 use lockgate::app::Bridge;
 use lockgate::bus::memory::MemoryBus;
 use lockgate::bus::{Bus, Queue};
@@ -27,6 +27,17 @@ pub fn endpoint(name: &str, partner: &Partner, settings: &str) -> String {
     let mut text = format!("[endpoints.{name}]\nevents = [\"Batch/*\"]\n{settings}\n");
     write!(text, "[endpoints.{name}.rest]\nurl = \"{url}\"\nnon_2xx = \"retry\"\n").unwrap();
     text
+}
+
+/// The counters of one endpoint, wherever the board has them by now.
+pub struct Counted(Arc<Shown>);
+
+impl std::ops::Deref for Counted {
+    type Target = Counters;
+
+    fn deref(&self) -> &Counters {
+        &self.0.counters
+    }
 }
 
 /// The event number `n` of this type, as the platform sends it.
@@ -111,13 +122,13 @@ impl Stage {
     }
 
     /// An endpoint's counters.
-    pub fn counters(&self, endpoint: &str) -> &Counters {
-        &self.board.endpoints[&name(endpoint)].counters
+    pub fn counters(&self, endpoint: &str) -> Counted {
+        Counted(self.board.endpoint(&name(endpoint)).expect("configured"))
     }
 
     /// An endpoint's health.
     pub fn health(&self, endpoint: &str) -> Health {
-        self.board.endpoints[&name(endpoint)].status().health
+        self.board.endpoint(&name(endpoint)).expect("configured").status().health
     }
 
     /// How many source messages have been acknowledged.
@@ -144,7 +155,7 @@ impl Stage {
     fn nothing_waits(&self) -> bool {
         let parked = |name: &Name| self.ready(&Queue::Parked(name.clone())).is_empty();
         self.ready(&Queue::Source).is_empty()
-            && self.board.endpoints.keys().all(parked)
+            && self.board.endpoints().keys().all(parked)
             && self.bus.delayed() == 0
             && self.bus.unacknowledged() == 0
             && self.board.source.in_flight() == 0
@@ -152,7 +163,7 @@ impl Stage {
 
     /// Every counter reconciles once nothing moves.
     pub async fn reconciles(&self) {
-        let endpoints = &self.board.endpoints;
+        let endpoints = self.board.endpoints();
         eventually("the counters reconcile", || endpoints.values().all(|e| e.counters.reconcile()))
             .await;
         let source = &self.board.source;
@@ -166,7 +177,7 @@ impl Stage {
         self.bridge.stop().await;
         assert!(began.elapsed() < Duration::from_secs(25), "a stop is bounded");
         assert!(!board.source.consuming.load(Ordering::Relaxed));
-        for (name, shown) in &board.endpoints {
+        for (name, shown) in board.endpoints().iter() {
             assert!(shown.counters.reconcile(), "{name}: {:?}", shown.counters);
         }
     }

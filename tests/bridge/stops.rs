@@ -72,7 +72,7 @@ async fn a_stop_gives_attempts_under_way_their_time() {
     let (bus, board) = (stage.bus.clone(), std::sync::Arc::clone(&stage.board));
     stage.done().await;
     assert_eq!((bus.peek(&Queue::Source).len(), board.source.acknowledged.get()), (0, 20));
-    assert_eq!(board.endpoints[&name("a")].counters.delivered.get(), 20);
+    assert_eq!(board.endpoint(&name("a")).expect("configured").counters.delivered.get(), 20);
 }
 
 #[actix_rt::test]

@@ -70,7 +70,7 @@ impl Endpoint {
     }
 
     /// The publisher, built when it is first needed or when the last one broke.
-    fn publisher(&mut self) -> Result<Rc<dyn Publisher>, Failure> {
+    pub(super) fn publisher(&mut self) -> Result<Rc<dyn Publisher>, Failure> {
         if let Some(publisher) = &self.publisher {
             return Ok(Rc::clone(publisher));
         }
@@ -83,7 +83,7 @@ impl Endpoint {
         Ok(publisher)
     }
 
-    fn panicked(&mut self) -> Outcome {
+    pub(super) fn panicked(&mut self) -> Outcome {
         // What it left behind may be broken: the next attempt gets a new publisher.
         self.publisher = None;
         Outcome::Failed(Failure::transient(PANICKED, "the attempt panicked: a fault of lockgate"))

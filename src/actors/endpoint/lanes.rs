@@ -38,7 +38,7 @@ impl Endpoint {
                     self.pump(ctx);
                 }
             }
-            Lane::Parked if state == State::Closed && self.plan.endpoint.enabled => {
+            Lane::Parked if state == State::Closed && self.is_on() => {
                 self.ask_depth(ctx);
             }
             Lane::Parked => {}
@@ -56,7 +56,7 @@ impl Endpoint {
         let closed = self.state() == State::Closed;
         let room = self.has_room();
         let lane_was = self.lane;
-        if lane::may_return(closed, self.plan.endpoint.enabled, ready, room) {
+        if lane::may_return(closed, self.is_on(), ready, room) {
             self.lane = Lane::Express;
         }
         if lane_was != self.lane {

@@ -10,6 +10,7 @@ mod lanes;
 mod parked;
 mod resume;
 mod shown;
+mod trial;
 
 use std::collections::{HashMap, VecDeque};
 use std::num::NonZeroUsize;
@@ -24,6 +25,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::Instant;
 
 pub use drain::{Drain, LONGEST_DRAIN, Quiesce};
+pub use trial::{Trial, Tried};
 
 use self::parked::ParkedLane;
 use super::board::{Board, Shown};
@@ -108,6 +110,8 @@ pub struct Endpoint {
     limited: bool,
     parked: ParkedLane,
     draining: Option<drain::Draining>,
+    /// An operator's test event is under way.
+    trying: bool,
     /// The breaker's state as the metrics show it.
     metered: Option<State>,
     _life: Life,
@@ -142,6 +146,7 @@ impl Endpoint {
             limited: false,
             parked: ParkedLane::new(),
             draining: None,
+            trying: false,
             metered: None,
             _life: life,
             plan,
@@ -154,6 +159,11 @@ impl Endpoint {
 
     fn now(&self) -> Duration {
         self.began.elapsed()
+    }
+
+    /// Neither the configuration nor an operator keeps events from it.
+    fn is_on(&self) -> bool {
+        self.plan.endpoint.enabled && !self.plan.shown.paused.load(Ordering::Relaxed)
     }
 
     fn state(&mut self) -> State {
@@ -169,7 +179,7 @@ impl Endpoint {
         let state = self.state();
         // Without queues nothing is parked, unless what waits holds others back.
         let lacking = self.plan.shown.lacks_queues();
-        if !lacking && (!self.plan.endpoint.enabled || state != State::Closed) {
+        if !lacking && (!self.is_on() || state != State::Closed) {
             self.lane = Lane::Parked;
         }
         while self.may_begin() {
@@ -188,7 +198,7 @@ impl Endpoint {
     /// Whether an attempt may begin now, as far as window and switch say.
     fn may_begin(&mut self) -> bool {
         let now = self.now();
-        let ready = self.plan.endpoint.enabled && !self.plan.shown.lacks_queues();
+        let ready = self.is_on() && !self.plan.shown.lacks_queues();
         ready && !self.limited && self.attempts < self.breaker.window(now)
     }
 

@@ -156,7 +156,7 @@ impl Endpoint {
         let endpoint = Arc::clone(&self.plan.endpoint);
         let prepared = self.plan.board.source.prepared.load(Ordering::Relaxed);
         let lacking = self.plan.shown.lacks_queues();
-        if !endpoint.enabled || self.draining.is_some() || !prepared || lacking {
+        if !self.is_on() || self.draining.is_some() || !prepared || lacking {
             return None;
         }
         match self.state() {

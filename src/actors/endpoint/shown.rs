@@ -16,7 +16,7 @@ impl Endpoint {
         let state = self.state();
         let now = self.now();
         let room = state == State::Closed
-            && self.plan.endpoint.enabled
+            && self.is_on()
             && !self.plan.shown.lacks_queues()
             && self.express.is_empty()
             && self.attempts < self.breaker.window(now);
@@ -26,7 +26,7 @@ impl Endpoint {
             meter::breaker(self.name().as_str(), state);
         }
         let health = match state {
-            _ if !self.plan.endpoint.enabled => Health::Paused,
+            _ if !self.is_on() => Health::Paused,
             _ if self.plan.shown.lacks_queues() => Health::Misconfigured,
             State::Open { misconfigured: true, .. } => Health::Misconfigured,
             State::HalfOpen | State::Open { misconfigured: false, .. } => self.still_open(),

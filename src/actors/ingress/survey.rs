@@ -61,7 +61,7 @@ impl Ingress {
         let board = Arc::clone(&self.source.board);
         let due = self.survey.last.is_none_or(|last| last.elapsed() >= self.survey.pause);
         let suspect = board.source.suspect.load(Ordering::Relaxed);
-        if !(suspect || board.endpoints.values().any(|shown| shown.lacks_queues())) {
+        if !(suspect || board.endpoints().values().any(|shown| shown.lacks_queues())) {
             if self.survey.last.is_some_and(|last| last.elapsed() >= CALM) {
                 self.survey.pause = FIRST_PAUSE;
             }
@@ -109,7 +109,8 @@ impl Ingress {
             }
             // An orphan of ours says that a queue is, or was, missing: without it, it would come back.
             surveying.await?;
-            let at_home = board.endpoints.iter().filter(|(_, shown)| !shown.lacks_queues());
+            let endpoints = board.endpoints();
+            let at_home = endpoints.iter().filter(|(_, shown)| !shown.lacks_queues());
             let at_home: Vec<Name> = at_home.map(|(name, _)| name.clone()).collect();
             let moved = bus.rescue_orphans(at_home).await?;
             Ok::<_, BusError>((moved, bus.depth(Queue::Orphan).await?))
@@ -140,7 +141,7 @@ async fn survey(
     if !report.declared.is_empty() {
         tracing::info!(objects = report.declared.len(), "declared on the bus");
     }
-    for (name, shown) in &board.endpoints {
+    for (name, shown) in board.endpoints().iter() {
         let missing = report.incomplete.get(name);
         shown.lack(missing.map(|missing| missing_text(missing)));
     }

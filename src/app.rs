@@ -1,34 +1,35 @@
 //! The composition: actors, threads and the order in which they start and stop.
 //!
-//! Owns the life of a bridge over any bus. Refuses decisions. Read [`crate::actors`] for its parts.
+//! Owns the life of a bridge over any bus. Refuses decisions. Read [`yard`] (endpoint actors are built there)
+//! and [`reload`] next, and [`crate::actors`] for its parts.
 
-use std::num::NonZeroUsize;
+mod reload;
+mod yard;
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use actix::prelude::*;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Mutex, mpsc, oneshot};
+
+use self::yard::Yard;
 
 use crate::actors::board::Board;
 use crate::actors::controls::Controls;
-use crate::actors::endpoint::Plan;
 use crate::actors::ingress::{FinishAcks, Ingress, Source, StopConsuming};
 use crate::actors::parking::{Job, Parking};
 use crate::actors::router::Router;
-use crate::actors::watchdog::{DrainAll, Watchdog, Watched};
+use crate::actors::watchdog::{DrainAll, Watchdog};
 use crate::bus::Bus;
 use crate::bus::rabbitmq::{Mode, RabbitSettings};
 use crate::bus::topology::SourceBinding;
 use crate::config::{self, Config, TopologyMode};
-use crate::domain::names::Name;
 use crate::logic::prefetch::Prefetch;
 use crate::transport::Instance;
 
-/// Delivered routes that are remembered to recognise repeats, over all endpoints.
-const REMEMBERED: usize = 100_000;
-/// The smallest share of them that an endpoint gets.
-const REMEMBERED_EACH: usize = 1_000;
 /// The smallest automatic prefetch.
 const PREFETCH: u32 = 2_000;
 /// Bounds the last stores when a bridge stops.
@@ -39,10 +40,11 @@ pub struct Bridge {
     board: Arc<Board>,
     bus: Arc<dyn Bus>,
     ingress: Addr<Ingress>,
-    parking: mpsc::UnboundedSender<Job>,
+    router: Addr<Router>,
     watchdog: Addr<Watchdog>,
-    arbiters: Vec<Arbiter>,
-    grace: Duration,
+    yard: Yard,
+    /// What it does now; held while it changes.
+    config: Mutex<Arc<Config>>,
 }
 
 /// The prefetch for a configuration: its own, or the larger of 2,000 and twice the sum of all
@@ -108,48 +110,38 @@ impl Bridge {
         let router = Router {
             intake: Arc::clone(&intake),
             routing: Arc::clone(&routing),
-            endpoints: std::collections::BTreeMap::new(),
+            endpoints: BTreeMap::new(),
             board: Arc::clone(&board),
             jobs: jobs.clone(),
             mailbox,
         }
         .start();
-        let arbiters: Vec<Arbiter> = (0..config.runtime.threads).map(|_| Arbiter::new()).collect();
-        let share = (REMEMBERED / config.endpoints.len().max(1)).max(REMEMBERED_EACH);
         let (obituary, obituaries) = mpsc::unbounded_channel();
-        let watched = config.endpoints.values().enumerate().filter_map(|(index, endpoint)| {
-            let arbiter = arbiters.get(index % arbiters.len().max(1))?.handle();
-            let plan = Plan {
-                endpoint: Arc::new(endpoint.clone()),
-                intake: Arc::clone(&intake),
-                routing: Arc::clone(&routing),
-                bus: Arc::clone(&bus),
-                shown: board.endpoint(&endpoint.name)?,
-                board: Arc::clone(&board),
-                jobs: jobs.clone(),
-                mailbox,
-                remembered: NonZeroUsize::new(share).unwrap_or(NonZeroUsize::MIN),
-                instance: instance.clone(),
-                obituary: obituary.clone(),
-            };
-            Some(Watched { plan, arbiter })
-        });
+        let yard = Yard {
+            bus: Arc::clone(&bus),
+            board: Arc::clone(&board),
+            jobs,
+            mailbox,
+            instance: instance.clone(),
+            obituary,
+            arbiters: (0..config.runtime.threads).map(|_| Arbiter::new()).collect(),
+            built: Cell::new(0),
+        };
         let (staffed, wait_for_staff) = oneshot::channel();
-        let watched = watched.collect();
+        let watched = yard.staff(config, config.endpoints.keys(), &board.endpoints());
         let watchdog = Watchdog::new(watched, obituaries, router.clone(), staffed).start();
-        let endpoints: Vec<Name> = config.endpoints.keys().cloned().collect();
         let ingress = Ingress::new(Source {
             bus: Arc::clone(&bus),
-            router,
+            router: router.clone(),
             board: Arc::clone(&board),
             prefetch,
-            endpoints,
+            endpoints: config.endpoints.keys().cloned().collect(),
             rungs: rungs(config),
             staffed: Some(wait_for_staff),
         })
         .start();
-        let grace = config.runtime.shutdown_grace;
-        Self { board, bus, ingress, parking: jobs, watchdog, arbiters, grace }
+        let config = Mutex::new(Arc::new(config.clone()));
+        Self { board, bus, ingress, router, watchdog, yard, config }
     }
 
     /// What an operator may do to it.
@@ -167,18 +159,19 @@ impl Bridge {
     /// Stops: takes nothing more, lets attempts end, parks or leaves what waits, acknowledges,
     /// closes. Bounded by the grace and some seconds for the bus.
     pub async fn stop(self) {
+        let grace = self.config.lock().await.runtime.shutdown_grace;
         let endpoints = self.board.endpoints().len();
-        tracing::info!(endpoints, grace = ?self.grace, "stopping");
+        tracing::info!(endpoints, ?grace, "stopping");
         let _ = self.ingress.send(StopConsuming).await;
-        let _ = self.watchdog.send(DrainAll { grace: self.grace }).await;
+        let _ = self.watchdog.send(DrainAll { grace }).await;
         let (reached, stored) = oneshot::channel();
-        let _ = self.parking.send(Job::Barrier(reached));
+        let _ = self.yard.jobs.send(Job::Barrier(reached));
         if tokio::time::timeout(LAST_STORES, stored).await.is_err() {
             tracing::warn!("some events could not be parked in time; they stay on the bus");
         }
         let _ = self.ingress.send(FinishAcks).await;
         self.bus.close().await;
-        for arbiter in self.arbiters {
+        for arbiter in self.yard.arbiters {
             arbiter.stop();
         }
         let left = self.board.source.in_flight();

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use lockgate::admin::{AdminState, Readiness, metrics, serve};
-use lockgate::config::Admin;
+use lockgate::config::{Admin, Problems};
 use lockgate::logic::secret::Secret;
 use lockgate::meter;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -44,10 +44,15 @@ fn start(admin: &Admin) -> Listener {
             Readiness::NotConsuming("no connection to the bus".into())
         }
     };
-    let state = AdminState { readiness: Arc::new(readiness), metrics: metrics::install().unwrap() };
+    let state = state(Arc::new(readiness));
     let (server, address) = serve(admin, state).unwrap();
     actix_rt::spawn(server);
     Listener { address, consuming }
+}
+
+fn state(readiness: Arc<dyn Fn() -> Readiness + Send + Sync>) -> AdminState {
+    let nothing = || Box::pin(std::future::ready(Err(Problems::default()))) as _;
+    AdminState { readiness, metrics: metrics::install().unwrap(), reload: Arc::new(nothing) }
 }
 
 /// One request on a connection of its own: the status and the whole answer, head in lower case.
@@ -163,10 +168,7 @@ async fn with_a_token_everything_but_being_alive_needs_it() {
 
 #[actix_rt::test]
 async fn beyond_loopback_it_does_not_start_without_a_token() {
-    let state = AdminState {
-        readiness: Arc::new(|| Readiness::Consuming),
-        metrics: metrics::install().unwrap(),
-    };
+    let state = state(Arc::new(|| Readiness::Consuming));
     let refused = serve(&admin("0.0.0.0:0", None, &[]), state.clone()).err().unwrap();
     assert!(refused.to_string().contains("admin.token"), "{refused}");
     assert!(serve(&admin("0.0.0.0:0", Some(TOKEN), &[]), state).is_ok());

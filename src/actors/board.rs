@@ -220,6 +220,11 @@ impl Board {
         self.endpoints.load_full()
     }
 
+    /// From now on these are the endpoints.
+    pub fn configure(&self, endpoints: Endpoints) {
+        self.endpoints.store(Arc::new(endpoints));
+    }
+
     /// One endpoint, if it is configured now.
     #[must_use]
     pub fn endpoint(&self, name: &Name) -> Option<Arc<Shown>> {

@@ -19,6 +19,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use self::live::{Live, Moving};
+pub use self::survey::Need;
 use self::survey::Survey;
 use super::board::Board;
 use super::depths;

@@ -16,6 +16,7 @@ use crate::domain::delivery::{Message, Settlement};
 use crate::domain::event::Event;
 use crate::domain::names::Name;
 use crate::logic::parcel::Record;
+use crate::logic::routing::EventConfiguration;
 use crate::logic::settle::Progress;
 use crate::meter;
 
@@ -87,12 +88,22 @@ pub struct Work {
     pub identity: u128,
     /// For whom.
     pub endpoint: Name,
-    /// By which event configuration.
-    pub configuration: Name,
+    /// By which event configuration; `None`: none wants it any more. It stays this one, whatever a
+    /// reload changes meanwhile.
+    pub configuration: Option<Arc<EventConfiguration>>,
     /// The endpoint's counters.
     pub shown: Arc<Shown>,
     /// Some route of the same message has been attempted, settled or handed to parking.
     pub touched: Arc<AtomicBool>,
+}
+
+impl Work {
+    /// The name of the event configuration; for an endpoint's own events, and where none wants it
+    /// any more, the endpoint's.
+    #[must_use]
+    pub fn configuration(&self) -> &Name {
+        self.configuration.as_ref().map_or(&self.endpoint, |found| &found.name)
+    }
 }
 
 /// One event for one endpoint. Must be settled or released; dropping it sends it to parking.
@@ -178,7 +189,7 @@ impl Route {
             event_id: event.id.clone(),
             event_type: event.event_type.clone(),
             event_trigger: event.event_trigger.clone(),
-            configuration: self.work.configuration.to_string(),
+            configuration: self.work.configuration().to_string(),
             attempts: progress.attempts,
             panics: progress.panics,
             received_at: progress.received_at,

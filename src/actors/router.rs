@@ -11,7 +11,7 @@ use std::sync::atomic::AtomicBool;
 use actix::prelude::*;
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::board::Board;
+use super::board::{Board, Endpoints};
 use super::endpoint::{Deliver, Endpoint};
 use super::parking::Job;
 use super::route::{Creditor, Debt, Note, Route, Work};
@@ -76,6 +76,29 @@ impl Handler<Started> for Router {
     }
 }
 
+/// What a reload has brought. The board changes with it, so that no route ever lacks its endpoint.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Reroute {
+    /// What is an event now.
+    pub intake: Arc<IntakeSettings>,
+    /// Who gets it now.
+    pub routing: Arc<RoutingTable>,
+    /// Every endpoint that is configured now.
+    pub endpoints: Endpoints,
+}
+
+impl Handler<Reroute> for Router {
+    type Result = ();
+
+    fn handle(&mut self, reroute: Reroute, _: &mut Self::Context) {
+        let Reroute { intake, routing, endpoints } = reroute;
+        self.endpoints.retain(|name, _| endpoints.contains_key(name));
+        self.board.configure(endpoints);
+        (self.intake, self.routing) = (intake, routing);
+    }
+}
+
 impl Handler<Incoming> for Router {
     type Result = ();
 
@@ -132,7 +155,7 @@ impl Router {
                 message: Arc::clone(message),
                 identity,
                 endpoint: found.endpoint.clone(),
-                configuration: found.configuration.name.clone(),
+                configuration: Some(Arc::clone(found.configuration)),
                 shown: Arc::clone(shown),
                 touched: Arc::clone(&touched),
             })

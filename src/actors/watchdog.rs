@@ -2,7 +2,10 @@
 //!
 //! Owns the plans of all endpoints and the pauses between rebuilding. A dead actor owes nothing:
 //! its routes went to parking by themselves. Refuses to look after anything else: ingress, router
-//! and parking run nothing of a partner's. actix's own supervisor does not survive a panic.
+//! and parking run nothing of a partner's. actix's own supervisor does not survive a panic. Read
+//! [`staff`] next: endpoints that come, change and go while the bridge runs.
+
+pub mod staff;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -12,7 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::board::Health;
-use super::endpoint::{Drain, Endpoint, Hello, LONGEST_DRAIN, Plan, Quiesce};
+use super::endpoint::{Drain, Endpoint, Hello, LONGEST_DRAIN, Obituary, Plan, Quiesce};
 use super::router::{Router, Started};
 use crate::domain::names::Name;
 use crate::world;
@@ -27,6 +30,7 @@ const CALM: Duration = Duration::from_secs(60);
 const ANSWER: Duration = Duration::from_secs(5);
 
 /// An endpoint under watch.
+#[derive(Clone)]
 pub struct Watched {
     /// From what it is built.
     pub plan: Plan,
@@ -41,13 +45,23 @@ struct Entry {
     pause: Duration,
 }
 
+impl Entry {
+    fn new(watched: Watched) -> Self {
+        Self { watched, address: None, born: Instant::now(), pause: FIRST_PAUSE }
+    }
+}
+
 /// The actor.
 pub struct Watchdog {
     entries: BTreeMap<Name, Entry>,
-    obituaries: Option<mpsc::UnboundedReceiver<Name>>,
+    /// Those that are configured no more, until they have ended.
+    leaving: BTreeMap<Name, staff::Leaving>,
+    /// How many actors have been built.
+    lives: u64,
+    obituaries: Option<mpsc::UnboundedReceiver<Obituary>>,
     router: Addr<Router>,
     /// Resolved when every endpoint actor has been introduced to the router, or has died before.
-    staffed: Option<oneshot::Sender<()>>,
+    staffed: Vec<oneshot::Sender<()>>,
     /// Those of which neither is known.
     expected: BTreeSet<Name>,
     stopping: bool,
@@ -58,22 +72,20 @@ impl Watchdog {
     #[must_use]
     pub fn new(
         watched: Vec<Watched>,
-        obituaries: mpsc::UnboundedReceiver<Name>,
+        obituaries: mpsc::UnboundedReceiver<Obituary>,
         router: Addr<Router>,
         staffed: oneshot::Sender<()>,
     ) -> Self {
-        let entry = |watched: Watched| {
-            let name = watched.plan.endpoint.name.clone();
-            let born = Instant::now();
-            (name, Entry { watched, address: None, born, pause: FIRST_PAUSE })
-        };
-        let entries: BTreeMap<Name, Entry> = watched.into_iter().map(entry).collect();
+        let named = |watched: Watched| (watched.plan.endpoint.name.clone(), Entry::new(watched));
+        let entries: BTreeMap<Name, Entry> = watched.into_iter().map(named).collect();
         Self {
             expected: entries.keys().cloned().collect(),
             entries,
+            leaving: BTreeMap::new(),
+            lives: 0,
             obituaries: Some(obituaries),
             router,
-            staffed: Some(staffed),
+            staffed: vec![staffed],
             stopping: false,
         }
     }
@@ -83,6 +95,8 @@ impl Watchdog {
         if self.stopping {
             return;
         }
+        self.lives += 1;
+        entry.watched.plan.life = self.lives;
         let plan = entry.watched.plan.clone();
         let address =
             Endpoint::start_in_arbiter(&entry.watched.arbiter, move |_| Endpoint::new(plan));
@@ -111,10 +125,10 @@ impl Watchdog {
     }
 
     fn everybody_there(&mut self) {
-        if self.expected.is_empty()
-            && let Some(staffed) = self.staffed.take()
-        {
-            let _ = staffed.send(());
+        if self.expected.is_empty() {
+            for staffed in self.staffed.drain(..) {
+                let _ = staffed.send(());
+            }
         }
     }
 }
@@ -134,9 +148,10 @@ impl Actor for Watchdog {
     }
 }
 
-impl StreamHandler<Name> for Watchdog {
-    fn handle(&mut self, name: Name, ctx: &mut Self::Context) {
-        let Some(entry) = self.entries.get_mut(&name) else { return };
+impl StreamHandler<Obituary> for Watchdog {
+    fn handle(&mut self, Obituary { name, life }: Obituary, ctx: &mut Self::Context) {
+        let same = |entry: &&mut Entry| entry.watched.plan.life == life;
+        let Some(entry) = self.entries.get_mut(&name).filter(same) else { return };
         if self.stopping {
             return;
         }
@@ -149,7 +164,13 @@ impl StreamHandler<Name> for Watchdog {
         shown.explain("its actor died: a fault of lockgate".to_owned());
         shown.set(Health::Open, world::now());
         tracing::error!(endpoint = name.as_str(), ?pause, "endpoint actor died; building it again");
-        ctx.run_later(pause, move |watchdog, ctx| watchdog.build(&name, ctx));
+        ctx.run_later(pause, move |watchdog, ctx| {
+            // A reload may have put another one into its place.
+            let entry = watchdog.entries.get(&name);
+            if entry.is_some_and(|entry| entry.watched.plan.life == life) {
+                watchdog.build(&name, ctx);
+            }
+        });
     }
 
     fn finished(&mut self, _: &mut Self::Context) {}
@@ -185,8 +206,13 @@ impl Handler<DrainAll> for Watchdog {
 
     fn handle(&mut self, DrainAll { grace }: DrainAll, _: &mut Self::Context) -> Self::Result {
         self.stopping = true;
-        let addresses: Vec<_> =
-            self.entries.values().filter_map(|entry| entry.address.clone()).collect();
+        let leaving = self.leaving.values().map(|leaving| leaving.address.clone());
+        let addresses: Vec<_> = self
+            .entries
+            .values()
+            .filter_map(|entry| entry.address.clone())
+            .chain(leaving)
+            .collect();
         Box::pin(async move {
             // An actor that is gone has nothing to end; one that does not answer ends with its thread.
             let quiesced = addresses.iter().map(|address| address.send(Quiesce).timeout(ANSWER));

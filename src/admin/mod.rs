@@ -18,10 +18,12 @@ use actix_web::dev::{Server, ServiceRequest, ServiceResponse};
 use actix_web::http::{StatusCode, header};
 use actix_web::middleware::{DefaultHeaders, Next, from_fn};
 use actix_web::{App, HttpResponse, HttpServer, guard, web};
+use futures_util::future::BoxFuture;
 use metrics_exporter_prometheus::PrometheusHandle;
 use subtle::ConstantTimeEq as _;
 
-use crate::config;
+use crate::config::{self, Problems};
+use crate::domain::names::Name;
 use crate::logic::secret::Secret;
 
 /// Connections at once; more wait in the listener's backlog.
@@ -40,6 +42,24 @@ pub enum Readiness {
     NotConsuming(String),
 }
 
+/// What a reload has come to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reloaded {
+    /// Endpoints that are new.
+    pub added: Vec<Name>,
+    /// Endpoints that are there no more. Their queues stay.
+    pub removed: Vec<Name>,
+    /// Endpoints with other settings.
+    pub changed: Vec<Name>,
+    /// How many stay as they are.
+    pub unchanged: usize,
+    /// Of the configuration that is in force now.
+    pub digest: String,
+}
+
+/// Asks for a reload. What is wrong with the new configuration comes back, and nothing has changed.
+pub type Reload = Arc<dyn Fn() -> BoxFuture<'static, Result<Reloaded, Problems>> + Send + Sync>;
+
 /// What the listener answers from.
 #[derive(Clone)]
 pub struct AdminState {
@@ -47,6 +67,8 @@ pub struct AdminState {
     pub readiness: Arc<dyn Fn() -> Readiness + Send + Sync>,
     /// Renders `/metrics`.
     pub metrics: PrometheusHandle,
+    /// Takes the configuration over anew.
+    pub reload: Reload,
 }
 
 /// Binds the listener. The server runs when it is awaited or spawned, and handles no signals of

@@ -1,7 +1,9 @@
 //! `lockgate run`: the bridge, until it is told to stop.
 //!
 //! Owns the process around [`crate::app::Bridge`]: log, metrics, admin listener, signals. Refuses
-//! to know what a bridge does. Read [`crate::app`] next.
+//! to know what a bridge does. Read [`reload`] and [`crate::app`] next.
+
+mod reload;
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
@@ -14,7 +16,7 @@ use crate::admin::{self, AdminState, Readiness};
 use crate::app::{self, Bridge};
 use crate::bus::Bus;
 use crate::bus::rabbitmq::RabbitMq;
-use crate::config::Config;
+use crate::config::{Config, Location};
 use crate::telemetry;
 use crate::transport::Instance;
 use crate::world;
@@ -34,7 +36,7 @@ pub fn run(context: &mut Context<'_>, _: &Arguments) -> Result<(), Fault> {
     let instance = Instance { id: world::unique() };
     actix_rt::System::new().block_on(async move {
         let bus = connect(&config, &instance)?;
-        bridge(&config, bus, &instance).await
+        bridge(&config, &context.location, bus, &instance).await
     })
 }
 
@@ -57,11 +59,17 @@ pub fn connect(config: &Config, instance: &Instance) -> Result<Arc<RabbitMq>, Fa
         .map_err(|error| Fault::usage(error.to_string(), "see [source] in the configuration"))
 }
 
-async fn bridge(config: &Config, bus: Arc<dyn Bus>, instance: &Instance) -> Result<(), Fault> {
+async fn bridge(
+    config: &Config,
+    location: &Location,
+    bus: Arc<dyn Bus>,
+    instance: &Instance,
+) -> Result<(), Fault> {
     let metrics = admin::metrics::install()
         .map_err(|error| Fault::failed(format!("cannot set up metrics: {error}")))?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    let hangup = signal(SignalKind::hangup())?;
     // The listener is bound first: a port that is taken is told before anything is consumed.
     let shown: Arc<OnceLock<Arc<Board>>> = Arc::default();
     let asked = Arc::clone(&shown);
@@ -72,7 +80,9 @@ async fn bridge(config: &Config, bus: Arc<dyn Bus>, instance: &Instance) -> Resu
             Readiness::NotConsuming("no consumer on the source queue; the log says why".into())
         }
     };
-    let state = AdminState { readiness: Arc::new(readiness), metrics };
+    let (desk, requests) = reload::desk();
+    let reload: admin::Reload = Arc::new(move || desk.ask());
+    let state = AdminState { readiness: Arc::new(readiness), metrics, reload };
     let (server, address) = admin::serve(&config.admin, state).map_err(|error| Fault::Failed {
         message: format!("cannot listen on admin.listen {}: {error}", config.admin.listen),
         hint: Some("where another process has the port, choose another in [admin] listen".into()),
@@ -92,6 +102,8 @@ async fn bridge(config: &Config, bus: Arc<dyn Bus>, instance: &Instance) -> Resu
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
+        // What a reload has begun when a signal comes, the stop ends.
+        () = reload::serve(&bridge, location, hangup, requests, |_| {}) => {}
     }
     let stopped = tokio::select! {
         () = bridge.stop() => true,

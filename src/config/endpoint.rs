@@ -10,6 +10,7 @@ use figment::value::Value;
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 
+use super::change::Fingerprint;
 use super::extract::extract;
 use super::report::Report;
 use super::sections::{MAX_TIMEOUT, bounded};
@@ -41,6 +42,10 @@ pub struct Endpoint {
     pub breaker: BreakerSettings,
     /// How it is reached.
     pub transport: Transport,
+    /// Of all its settings but its `events`, credentials included.
+    pub fingerprint: Fingerprint,
+    /// Of its transport's settings alone.
+    pub wire: Fingerprint,
 }
 
 /// `"50/s"`, `"100/m"`.
@@ -148,6 +153,7 @@ pub(super) fn read(name: &Name, value: &Value, report: &mut Report<'_>) -> Optio
         let hint = "an endpoint has exactly one table of mqtt, rest, webhook, amqp";
         report.error(&path, message, Some(hint.into()));
     }
+    let wire = there.first().map(|(_, value)| *value);
     let mut checked: Vec<Option<Checked>> =
         there.into_iter().map(|(kind, value)| transport(name, kind, value, report)).collect();
     let table = table?;
@@ -174,6 +180,8 @@ pub(super) fn read(name: &Name, value: &Value, report: &mut Report<'_>) -> Optio
         retry: table.retry,
         breaker: table.breaker,
         transport: checked.transport,
+        fingerprint: Fingerprint::of(value, Some("events")),
+        wire: Fingerprint::of(wire?, None),
     };
     Some(Read { endpoint, events: table.events, credentials: checked.credentials })
 }

@@ -13,7 +13,7 @@ use super::report::{Problem, Problems, Report};
 use super::resolve::{self, Resolver, SecretsTable, is_credential};
 use super::sections::{AdminTable, OrganizationTable, RuntimeTable, Tables, TelemetryTable};
 use super::source::SourceTable;
-use super::{Config, Location, Source, check, endpoint, event};
+use super::{Config, Location, Source, change, check, endpoint, event};
 use crate::domain::names::Name;
 use crate::logic::intake::IntakeSettings;
 use crate::logic::routing::{EventConfiguration, RoutingTable};
@@ -45,6 +45,7 @@ pub fn load_text(
     // Where nothing was reported, there is a configuration.
     let mut config = config.ok_or_else(Problems::default)?;
     config.warnings = warnings;
+    file.clone_into(&mut config.file);
     Ok(config)
 }
 
@@ -138,6 +139,7 @@ fn assemble(
     let organization = organization?;
     let intake = IntakeSettings { organization: organization.clone(), ..intake? };
     Some(Config {
+        file: String::new(),
         environment: name.into(),
         organization,
         source: source?,
@@ -149,6 +151,7 @@ fn assemble(
         runtime: runtime?,
         warnings: Vec::new(),
         digest: digest(layers),
+        at_start: change::at_start(&tree),
     })
 }
 

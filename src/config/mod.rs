@@ -4,6 +4,7 @@
 //! them. Read [`load`] for the course of things: [`layers`] are merged, secrets put in, tables
 //! read (`sections`, [`endpoint`], [`event`]), and the rules between them applied ([`check`]).
 
+pub mod change;
 pub mod check;
 pub mod endpoint;
 pub mod event;
@@ -35,6 +36,8 @@ use crate::transport::tls::TlsSettings;
 /// A whole, valid configuration.
 #[derive(Clone, Debug)]
 pub struct Config {
+    /// The file that says so, for complaints.
+    pub file: String,
     /// The `--env` name.
     pub environment: String,
     /// `[organization]`
@@ -58,6 +61,8 @@ pub struct Config {
     /// Lower-case hex SHA-256 over everything that is configured, credentials left out: for people
     /// who compare instances. Configurations that differ in credentials alone have the same.
     pub digest: String,
+    /// The parts that a running bridge cannot take over, by key path.
+    pub at_start: BTreeMap<String, change::Fingerprint>,
 }
 
 impl Config {

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use super::body::Rendering;
 use crate::domain::event::Event;
@@ -117,7 +118,7 @@ pub struct Route<'a> {
     /// The endpoint.
     pub endpoint: &'a Name,
     /// The first configuration that matches for it.
-    pub configuration: &'a EventConfiguration,
+    pub configuration: &'a Arc<EventConfiguration>,
 }
 
 /// What one configuration means for one of its endpoints and one event.
@@ -147,7 +148,7 @@ pub enum Why {
 /// All event configurations, in the order in which they are tried.
 #[derive(Clone, Debug, Default)]
 pub struct RoutingTable {
-    configurations: Vec<EventConfiguration>,
+    configurations: Vec<Arc<EventConfiguration>>,
     index: Index,
 }
 
@@ -157,13 +158,14 @@ impl RoutingTable {
     #[must_use]
     pub fn new(mut configurations: Vec<EventConfiguration>) -> Self {
         configurations.sort_by(|a, b| (a.own, &a.name).cmp(&(b.own, &b.name)));
+        let configurations: Vec<_> = configurations.into_iter().map(Arc::new).collect();
         let index = Index::of(&configurations);
         Self { configurations, index }
     }
 
     /// The configurations, in the order in which they are tried.
     #[must_use]
-    pub fn configurations(&self) -> &[EventConfiguration] {
+    pub fn configurations(&self) -> &[Arc<EventConfiguration>] {
         &self.configurations
     }
 
@@ -193,14 +195,14 @@ impl RoutingTable {
         event: &Event,
         endpoint: &Name,
         parked_by: Option<&str>,
-    ) -> Option<&EventConfiguration> {
+    ) -> Option<&Arc<EventConfiguration>> {
         let (event_type, event_trigger) = kind(event);
         let enabled = || {
             let configurations = self.configurations.iter().filter(|c| c.enabled);
             configurations.filter(|c| c.endpoints.contains(endpoint))
         };
         let named = || enabled().filter(|c| Some(c.name.as_str()) == parked_by);
-        let wants = |c: &&EventConfiguration| c.wants_kind(&event_type, &event_trigger);
+        let wants = |c: &&Arc<EventConfiguration>| c.wants_kind(&event_type, &event_trigger);
         named().find(wants).or_else(|| named().next()).or_else(|| enabled().find(wants))
     }
 
@@ -283,7 +285,7 @@ struct ByTrigger {
 }
 
 impl Index {
-    fn of(configurations: &[EventConfiguration]) -> Self {
+    fn of(configurations: &[Arc<EventConfiguration>]) -> Self {
         let named: BTreeSet<&Name> = configurations.iter().flat_map(|c| &c.endpoints).collect();
         let endpoints = named.into_iter().cloned().collect();
         let mut index = Self { endpoints, ..Self::default() };
@@ -529,7 +531,7 @@ mod tests {
                 wanted.extend(first.map(|(position, _)| (endpoint, position)));
             }
             let position = |c: &EventConfiguration| {
-                table.configurations().iter().position(|other| std::ptr::eq(other, c))
+                table.configurations().iter().position(|other| std::ptr::eq(Arc::as_ptr(other), c))
             };
             let routes = table.routes(&event);
             let found: Vec<_> = routes

@@ -9,11 +9,13 @@
     reason = "this crate is tests from end to end"
 )]
 
+mod controls;
 mod failures;
 mod flow;
 mod losses;
 mod partner;
 mod prefetch;
+mod reload;
 mod stage;
 mod stops;
 mod unreliable;

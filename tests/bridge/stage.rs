@@ -6,10 +6,12 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use lockgate::actors::board::{Board, Counters, Health, Shown};
+use lockgate::actors::controls::Controls;
 use lockgate::app::Bridge;
 use lockgate::bus::memory::MemoryBus;
 use lockgate::bus::{Bus, Queue};
 use lockgate::config::Config;
+use lockgate::config::change::Change;
 use lockgate::domain::delivery::{Message, Properties};
 use lockgate::domain::names::Name;
 use lockgate::transport::Instance;
@@ -76,6 +78,14 @@ pub async fn throughout(span: Duration, what: &str, mut condition: impl FnMut() 
     }
 }
 
+fn configured(configuration: &str) -> Config {
+    let text = format!(
+        "[runtime]\nthreads = 1\nshutdown_grace = \"300ms\"\n\
+         [source]\nurl = \"amqp://127.0.0.1/%2f\"\nqueue = \"q\"\n{configuration}"
+    );
+    Config::from_toml_str("test.toml", &text, "development").unwrap()
+}
+
 /// A bridge at work.
 pub struct Stage {
     /// Its bus.
@@ -105,13 +115,20 @@ impl Stage {
     }
 
     fn with(bus: Arc<dyn Bus>, memory: MemoryBus, configuration: &str) -> Self {
-        let text = format!(
-            "[runtime]\nthreads = 1\nshutdown_grace = \"300ms\"\n\
-             [source]\nurl = \"amqp://127.0.0.1/%2f\"\nqueue = \"q\"\n{configuration}"
-        );
-        let config = Config::from_toml_str("test.toml", &text, "development").unwrap();
+        let config = configured(configuration);
         let bridge = Bridge::start(&config, bus, &Instance { id: "test".into() });
         Self { bus: memory, board: bridge.board(), bridge }
+    }
+
+    /// Has the bridge take over these endpoints instead.
+    pub async fn reload(&self, endpoints: &str) -> Change {
+        let new = configured(&format!("prefetch = 50\n{endpoints}"));
+        self.bridge.reload(new).await.expect("it takes no restart")
+    }
+
+    /// What an operator may do.
+    pub fn controls(&self) -> Controls {
+        self.bridge.controls()
     }
 
     /// Publishes Batch events of these numbers.

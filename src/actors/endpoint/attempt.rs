@@ -59,12 +59,11 @@ impl Endpoint {
 
     fn render(&self, route: &Route) -> Result<Outgoing, Failure> {
         let endpoint = &self.plan.endpoint;
-        let (event, name) = (&route.work.event, &route.work.configuration);
+        let event = &route.work.event;
         failpoint::reach(Place::Render, endpoint.name.as_str(), Some(&event.id));
-        let configuration =
-            self.plan.routing.resume(event, &endpoint.name, Some(name.as_str())).ok_or_else(
-                || Failure::permanent("no_longer_configured", "no event configuration wants it"),
-            )?;
+        let configuration = route.work.configuration.as_ref().ok_or_else(|| {
+            Failure::permanent("no_longer_configured", "no event configuration wants it")
+        })?;
         let (form, rendering) = (endpoint.body, &configuration.rendering);
         transport::render(&endpoint.transport, &endpoint.name, form, rendering, event)
     }
@@ -122,6 +121,7 @@ impl Endpoint {
         let settings = &self.plan.endpoint.retry;
         let next = settle::after(outcome, &route.progress, settings, now, world::random());
         self.perform(route, next);
+        self.succeed(ctx);
         self.drained(ctx);
     }
 

@@ -40,14 +40,23 @@ pub(super) struct Draining {
     waiting: Vec<Route>,
     may_sort: bool,
     done: Option<oneshot::Sender<()>>,
+    /// The process goes on without the endpoint: what is left unacknowledged would not come again.
+    leaving: bool,
+}
+
+impl Draining {
+    /// Of an endpoint that is configured no more.
+    pub(super) fn leaving(waiting: Vec<Route>, done: oneshot::Sender<()>) -> Self {
+        Self { waiting, may_sort: true, done: Some(done), leaving: true }
+    }
 }
 
 impl Handler<Quiesce> for Endpoint {
     type Result = ();
 
     fn handle(&mut self, Quiesce: Quiesce, ctx: &mut Self::Context) {
-        let waiting = self.express.drain(..).map(|waiting| waiting.route).collect();
-        self.draining = Some(Draining { waiting, ..Draining::default() });
+        let draining = self.draining.get_or_insert_default();
+        draining.waiting.extend(self.express.drain(..).map(|waiting| waiting.route));
         self.leave_parked(ctx);
     }
 }
@@ -114,7 +123,10 @@ impl Endpoint {
     fn sort_waiting(&mut self) {
         let Some(draining) = &mut self.draining else { return };
         for route in draining.waiting.drain(..) {
-            if route.work.touched.load(Ordering::Relaxed) {
+            if draining.leaving {
+                route.touch();
+                let _ = self.plan.jobs.send(Job::Park(route, "endpoint_removed"));
+            } else if route.work.touched.load(Ordering::Relaxed) {
                 let _ = self.plan.jobs.send(Job::Park(route, "stopping"));
             } else {
                 route.release();

@@ -5,6 +5,7 @@
 //! for one attempt, [`parked`] for the endpoint's own queue, [`drain`] for the end.
 
 mod attempt;
+mod change;
 mod drain;
 mod lanes;
 mod parked;
@@ -24,6 +25,7 @@ use lru::LruCache;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::Instant;
 
+pub use change::{Change, Leave};
 pub use drain::{Drain, LONGEST_DRAIN, Quiesce};
 pub use trial::{Trial, Tried};
 
@@ -70,18 +72,40 @@ pub struct Plan {
     /// This process.
     pub instance: Instance,
     /// Tells the watchdog when the actor is gone.
-    pub obituary: UnboundedSender<Name>,
+    pub obituary: UnboundedSender<Obituary>,
+    /// Which of the endpoint's actors this one is.
+    pub life: u64,
+}
+
+/// That an endpoint's actor is gone, and which one.
+#[derive(Debug)]
+pub struct Obituary {
+    /// The endpoint.
+    pub name: Name,
+    /// The actor's [`Plan::life`].
+    pub life: u64,
 }
 
 /// Tells the watchdog, however the actor ends.
-struct Life(UnboundedSender<Name>, Name, Arc<Shown>);
+struct Life {
+    watchdog: UnboundedSender<Obituary>,
+    name: Name,
+    number: u64,
+    shown: Arc<Shown>,
+}
 
 impl Drop for Life {
     fn drop(&mut self) {
         // Room that nobody can use would make others leave the express lane.
-        self.2.has_room.store(false, Ordering::Relaxed);
-        let _ = self.0.send(self.1.clone());
+        self.shown.has_room.store(false, Ordering::Relaxed);
+        let _ = self.watchdog.send(Obituary { name: self.name.clone(), life: self.number });
     }
+}
+
+fn limiter(endpoint: &config::endpoint::Endpoint) -> Option<governor::DefaultDirectRateLimiter> {
+    let limit = endpoint.rate_limit?;
+    let period = limit.per.checked_div(limit.count)?;
+    governor::Quota::with_period(period).map(governor::RateLimiter::direct)
 }
 
 /// A route that waits in memory.
@@ -112,6 +136,7 @@ pub struct Endpoint {
     draining: Option<drain::Draining>,
     /// An operator's test event is under way.
     trying: bool,
+    turn: change::Turn,
     /// The breaker's state as the metrics show it.
     metered: Option<State>,
     _life: Life,
@@ -121,15 +146,16 @@ impl Endpoint {
     /// An endpoint that begins when its actor starts. Call it on the arbiter that will run it.
     #[must_use]
     pub fn new(plan: Plan) -> Self {
-        let (obituary, shown) = (plan.obituary.clone(), Arc::clone(&plan.shown));
         // First of all: whatever panics from here on, the watchdog hears of it.
-        let life = Life(obituary, plan.endpoint.name.clone(), shown);
+        let life = Life {
+            watchdog: plan.obituary.clone(),
+            name: plan.endpoint.name.clone(),
+            number: plan.life,
+            shown: Arc::clone(&plan.shown),
+        };
         failpoint::reach(Place::Start, plan.endpoint.name.as_str(), None);
         let (breaker, max) = (plan.endpoint.breaker.clone(), plan.endpoint.max_in_flight);
-        let limiter = plan.endpoint.rate_limit.and_then(|limit| {
-            let period = limit.per.checked_div(limit.count)?;
-            governor::Quota::with_period(period).map(governor::RateLimiter::direct)
-        });
+        let limiter = limiter(&plan.endpoint);
         Self {
             publisher: None,
             breaker: Breaker::new(breaker, max, Duration::ZERO),
@@ -147,6 +173,7 @@ impl Endpoint {
             parked: ParkedLane::new(),
             draining: None,
             trying: false,
+            turn: change::Turn::default(),
             metered: None,
             _life: life,
             plan,
@@ -198,7 +225,7 @@ impl Endpoint {
     /// Whether an attempt may begin now, as far as window and switch say.
     fn may_begin(&mut self) -> bool {
         let now = self.now();
-        let ready = self.is_on() && !self.plan.shown.lacks_queues();
+        let ready = self.is_on() && !self.plan.shown.lacks_queues() && !self.is_changing();
         ready && !self.limited && self.attempts < self.breaker.window(now)
     }
 

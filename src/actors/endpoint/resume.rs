@@ -54,8 +54,8 @@ impl Endpoint {
         let name = self.name().clone();
         let parked_by = record.as_ref().map(|record| record.configuration.as_str());
         let found = self.plan.routing.resume(&event, &name, parked_by);
-        let configuration = found.map_or_else(|| name.clone(), |found| found.name.clone());
-        let wanted = found.is_some();
+        let configuration = found.cloned();
+        let wanted = configuration.is_some();
         if !wanted {
             "no_longer_configured".clone_into(&mut progress.reason);
             "no event configuration sends it here any more".clone_into(&mut progress.last_error);

@@ -18,6 +18,7 @@ impl Endpoint {
         let room = state == State::Closed
             && self.is_on()
             && !self.plan.shown.lacks_queues()
+            && !self.is_changing()
             && self.express.is_empty()
             && self.attempts < self.breaker.window(now);
         self.plan.shown.has_room.store(room, Ordering::Relaxed);

@@ -41,7 +41,7 @@ impl Handler<Trial> for Endpoint {
     type Result = ResponseActFuture<Self, Option<Tried>>;
 
     fn handle(&mut self, Trial(event): Trial, _: &mut Self::Context) -> Self::Result {
-        if self.trying || self.draining.is_some() {
+        if self.trying || self.is_changing() || self.draining.is_some() {
             return Box::pin(actix::fut::ready(None));
         }
         self.trying = true;
@@ -54,13 +54,14 @@ impl Handler<Trial> for Endpoint {
             Ok::<_, Failure>(publisher.publish(Rc::new(rendered?)).await)
         };
         let publishing = AssertUnwindSafe(attempt(self.publisher())).catch_unwind();
-        Box::pin(publishing.into_actor(self).map(move |done, endpoint, _| {
+        Box::pin(publishing.into_actor(self).map(move |done, endpoint, ctx| {
             endpoint.trying = false;
             let outcome = match done {
                 Ok(Ok(outcome)) => outcome,
                 Ok(Err(failure)) => failure.into(),
                 Err(_) => endpoint.panicked(),
             };
+            endpoint.succeed(ctx);
             Some(Tried { event_id: event.id, outcome, took: began.elapsed() })
         }))
     }

@@ -127,6 +127,30 @@ impl Ingress {
     }
 }
 
+/// From now on these endpoints and rungs are needed on the bus. Answers when that has been looked
+/// after once, or when it could not be: then it is tried again as ever.
+#[derive(Message)]
+#[rtype(result = "Result<(), BusError>")]
+pub struct Need {
+    /// The endpoints, those of the board.
+    pub endpoints: Vec<Name>,
+    /// The rungs.
+    pub rungs: Vec<Duration>,
+    /// Something is new among them: look after it now.
+    pub look: bool,
+}
+
+impl Handler<Need> for Ingress {
+    type Result = ResponseFuture<Result<(), BusError>>;
+
+    fn handle(&mut self, need: Need, _: &mut Self::Context) -> Self::Result {
+        let Need { endpoints, rungs, look } = need;
+        self.source.endpoints = endpoints;
+        self.source.rungs = rungs;
+        if look { self.survey() } else { std::future::ready(Ok(())).boxed() }
+    }
+}
+
 /// Declares or checks everything; shows which endpoints have to wait for their queues.
 async fn survey(
     bus: Arc<dyn Bus>,

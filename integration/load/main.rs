@@ -17,6 +17,7 @@ mod isolation;
 mod kills;
 mod memory;
 mod mqtt_link;
+mod reloads;
 mod stops;
 #[path = "../support/mod.rs"]
 #[allow(dead_code, unused_imports, reason = "the other integration tests use the rest")]

@@ -54,14 +54,14 @@ impl Bridge {
         self.prepare(&new, &change, &everybody).await;
         let hired = self.yard.staff(&new, &change.added, &everybody);
         let _ = self.watchdog.send(Hire(hired)).await;
-        let changed: BTreeMap<_, _> = change
-            .changed
+        let endpoints: BTreeMap<_, _> = new
+            .endpoints
             .iter()
-            .filter_map(|name| Some((name.clone(), Arc::new(new.endpoints.get(name)?.clone()))))
+            .map(|(name, endpoint)| (name.clone(), Arc::new(endpoint.clone())))
             .collect();
         // Before the router: an endpoint must know a configuration before an event comes by it.
         let instruct =
-            Instruct { intake: Arc::clone(&intake), routing: Arc::clone(&routing), changed };
+            Instruct { intake: Arc::clone(&intake), routing: Arc::clone(&routing), endpoints };
         let _ = self.watchdog.send(instruct).await;
         let _ = self.router.send(Reroute { intake, routing, endpoints: remaining }).await;
         let _ = self.watchdog.send(Dismiss(change.removed.clone())).await;

@@ -57,7 +57,9 @@ impl Handler<Hire> for Watchdog {
     }
 }
 
-/// Tells every endpoint what a reload has brought. Answers when they know, but for one that hangs.
+/// Tells every endpoint that stays what a reload has brought. Answers when they know, but for one
+/// that hangs. Those that go must not hear of it: in the new routing nobody wants their events, and
+/// what they just take from their queues would be dead letters.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct Instruct {
@@ -65,15 +67,15 @@ pub struct Instruct {
     pub intake: Arc<IntakeSettings>,
     /// Who gets them now.
     pub routing: Arc<RoutingTable>,
-    /// The endpoints with other settings.
-    pub changed: BTreeMap<Name, Arc<config::endpoint::Endpoint>>,
+    /// The endpoints that are configured now.
+    pub endpoints: BTreeMap<Name, Arc<config::endpoint::Endpoint>>,
 }
 
 impl Handler<Instruct> for Watchdog {
     type Result = ResponseFuture<()>;
 
     fn handle(&mut self, instruct: Instruct, _: &mut Self::Context) -> Self::Result {
-        let Instruct { intake, routing, changed } = instruct;
+        let Instruct { intake, routing, endpoints } = instruct;
         let leaving = self.leaving.values_mut().filter_map(|leaving| leaving.successor.as_mut());
         let staying =
             self.entries.values_mut().map(|entry| (&mut entry.watched, entry.address.clone()));
@@ -81,7 +83,7 @@ impl Handler<Instruct> for Watchdog {
         let mut telling = Vec::new();
         for (watched, address) in all {
             let plan = &mut watched.plan;
-            let endpoint = changed.get(&plan.endpoint.name).unwrap_or(&plan.endpoint);
+            let Some(endpoint) = endpoints.get(&plan.endpoint.name) else { continue };
             let change = Change {
                 intake: Arc::clone(&intake),
                 routing: Arc::clone(&routing),

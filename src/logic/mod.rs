@@ -7,7 +7,7 @@
 //! [`json_parts`]), [`filter`], [`topic`], [`signing`] (what is sent), [`classify`] (what came of
 //! it), [`settle`], [`retry`], [`breaker`], [`lane`] (what happens next), [`prefetch`] (how much is
 //! taken at once), [`parcel`] (how it is parked), [`frame`] (so that it can be), [`dead`] (what
-//! becomes of a dead letter), [`ledger`] (when the bus message is acknowledged), [`secret`],
+//! becomes of a dead letter), [`dead_view`], [`ledger`] (when the bus message is acknowledged), [`secret`],
 //! [`sealing`].
 
 pub mod attribute;
@@ -15,6 +15,7 @@ pub mod body;
 pub mod breaker;
 pub mod classify;
 pub mod dead;
+pub mod dead_view;
 pub mod ecmascript;
 pub mod filter;
 pub mod frame;

@@ -5,7 +5,7 @@
 //! [`moment`]; [`message_file`] for messages that people write, [`message_json`] for what they
 //! read), [`routing`] (who gets it), [`body`], [`ecmascript`] (both over [`json_scan`] and
 //! [`json_parts`]), [`filter`], [`topic`], [`signing`] (what is sent), [`classify`] (what came of
-//! it), [`settle`], [`retry`], [`breaker`], [`lane`] (what happens next), [`prefetch`] (how much is
+//! it; [`remedy`]: what to do about it), [`settle`], [`retry`], [`breaker`], [`lane`] (what happens next), [`prefetch`] (how much is
 //! taken at once), [`parcel`] (how it is parked), [`frame`] (so that it can be), [`dead`] (what
 //! becomes of a dead letter), [`dead_view`], [`ledger`] (when the bus message is acknowledged), [`secret`],
 //! [`sealing`].
@@ -30,6 +30,7 @@ pub mod message_json;
 pub mod moment;
 pub mod parcel;
 pub mod prefetch;
+pub mod remedy;
 pub mod retry;
 pub mod routing;
 pub mod sealing;

@@ -62,6 +62,7 @@ async fn a_test_says_what_came_of_it_and_counts_for_nothing() {
         assert_eq!((code, &tested["outcome"]), (200, &json!(outcome)), "{tested:#}");
         assert_eq!(tested["error_type"], error);
         assert!(tested["detail"].as_str().unwrap().contains(&answer.to_string()), "{tested:#}");
+        assert!(tested["remedy"].is_string(), "{tested:#}");
     }
     let known = json!({"event_type": "Batch", "event_trigger": "batch_run_status"});
     assert_eq!(listener.post(test, &known).await.0, 200);

@@ -12,6 +12,7 @@ use crate::actors::controls::ControlError;
 use crate::admin::problem::Problem;
 use crate::domain::delivery::Outcome;
 use crate::domain::names::Name;
+use crate::logic::remedy::remedy;
 use crate::logic::test_event::{TRIGGER, TYPE, test_event};
 use crate::world;
 
@@ -156,6 +157,7 @@ fn tested(name: &Name, event_id: String, outcome: Outcome, took_ms: f64) -> Test
         Outcome::Delivered { status } => ("delivered", status, None),
         Outcome::Failed(failure) => (failure.class.as_str(), None, Some(failure)),
     };
+    let remedy = failure.as_ref().and_then(|failure| remedy(&failure.reason));
     let (error_type, detail) = failure.map(|failure| (failure.reason, failure.detail)).unzip();
     Tested {
         endpoint: name.to_string(),
@@ -163,7 +165,7 @@ fn tested(name: &Name, event_id: String, outcome: Outcome, took_ms: f64) -> Test
         outcome,
         error_type,
         detail,
-        remedy: None,
+        remedy: remedy.map(str::to_owned),
         status,
         took_ms,
         phases: Vec::new(),

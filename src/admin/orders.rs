@@ -236,7 +236,10 @@ async fn work(
 ) -> Result<Done, OrderError> {
     let mut heard = news.subscribe();
     let tell = |told| match told {
-        News::Progress(tally) => drop(news.send_replace(tally)),
+        News::Progress(tally) => {
+            let further = |told: &mut Tally| std::mem::replace(told, tally) != tally;
+            news.send_if_modified(further);
+        }
         News::Waiting => {}
     };
     let watching = async {

@@ -1,9 +1,12 @@
 //! The door over real sockets: who is let in, who is not, and what they are told.
 
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use lockgate::meter;
 
+use super::schema::documented;
 use super::stage::{Listener, TOKEN, admin, ask, is};
 
 #[actix_rt::test]
@@ -91,6 +94,22 @@ async fn with_a_token_everything_but_being_alive_needs_it() {
         let answer = ask(address, "GET /readyz", &["Host: localhost", &header]).await;
         is(&answer, 200, "consuming");
     }
+    // A browser asks its user, and sends the token as a password.
+    let refused = ask(address, "GET /readyz", &["Host: localhost"]).await;
+    is(&refused, 401, "www-authenticate: basic realm=\"lockgate\", charset=\"utf-8\"");
+    for (pair, status) in [
+        (format!("operator:{TOKEN}"), 200),
+        (format!(":{TOKEN}"), 200),
+        (format!("operator:{TOKEN}X"), 401),
+        (format!("{TOKEN}:operator"), 401),
+        (format!("operator:x:{TOKEN}"), 401),
+        ("operator:".to_owned(), 401),
+        (TOKEN.to_owned(), 401),
+    ] {
+        let header = format!("Authorization: Basic {}", STANDARD.encode(&pair));
+        let answer = ask(address, "GET /readyz", &["Host: localhost", &header]).await;
+        assert_eq!(answer.0, status, "{pair}: {}", answer.1);
+    }
     // The token does not excuse a foreign name.
     let header = format!("Authorization: Bearer {TOKEN}");
     is(&ask(address, "GET /readyz", &["Host: evil.example", &header]).await, 421, "admin.hosts");
@@ -103,11 +122,46 @@ fn beyond_loopback_it_does_not_listen_without_a_token() {
     assert!(lockgate::admin::bind(&admin("0.0.0.0:0", Some(TOKEN), &[])).is_ok());
 }
 
+/// An address of this machine that is not loopback's, if it has one. Nothing is sent.
+fn other_address() -> Option<IpAddr> {
+    let socket = UdpSocket::bind("0.0.0.0:0").ok()?;
+    socket.connect("192.0.2.1:9").ok()?;
+    Some(socket.local_addr().ok()?.ip()).filter(|ip| !ip.is_loopback() && !ip.is_unspecified())
+}
+
+#[actix_rt::test]
+async fn beyond_loopback_nothing_but_being_alive_is_answered_without_the_token() {
+    let other = other_address();
+    let name = other.map_or_else(|| "gate.example".to_owned(), |ip| ip.to_string());
+    let listener = Listener::start(&admin("0.0.0.0:0", Some(TOKEN), &[&name]));
+    let port = listener.address.port();
+    let mut asked: Vec<(String, String)> = documented();
+    assert!(asked.len() > 10, "{asked:?}");
+    asked.push(("GET".into(), "/".into()));
+    asked.push(("GET".into(), "/nothing".into()));
+    asked.push(("DELETE".into(), "/api/endpoints/erp".into()));
+    for ip in [Some("127.0.0.1".parse().unwrap()), other].into_iter().flatten() {
+        let address = SocketAddr::new(ip, port);
+        let host = format!("Host: {address}");
+        for (method, path) in &asked {
+            let line = format!("{method} {}", path.replace(['{', '}'], ""));
+            let headers = [&host, "Content-Type: application/json", "Content-Length: 0"];
+            let answer = ask(address, &line, &headers).await;
+            let wanted = if path == "/healthz" { 200 } else { 401 };
+            assert_eq!(answer.0, wanted, "{line} at {address}: {}", answer.1);
+        }
+        let token = format!("Authorization: Bearer {TOKEN}");
+        let answer = ask(address, "GET /api/status", &[&host, &token]).await;
+        is(&answer, 200, "\"instance\"");
+        assert!(!answer.1.contains(TOKEN), "{}", answer.1);
+    }
+}
+
 #[actix_rt::test]
 async fn every_answer_carries_the_security_headers() {
     let listener = Listener::start(&admin("127.0.0.1:0", Some(TOKEN), &[]));
     for (path, host) in
-        [("/healthz", "localhost"), ("/metrics", "localhost"), ("/metrics", "evil.example")]
+        [("/healthz", "localhost"), ("/api/status", "localhost"), ("/api/status", "evil.example")]
     {
         let host = format!("Host: {host}");
         let (_, answer) = ask(listener.address, &format!("GET {path}"), &[&host]).await;

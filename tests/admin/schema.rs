@@ -51,10 +51,12 @@ fn fits(template: &str, path: &str) -> bool {
 fn schema_of(method: &str, path: &str, status: u16) -> Value {
     let path = path.split('?').next().unwrap();
     let paths = DOCUMENT["paths"].as_object().unwrap();
-    let exact = paths.get_key_value(path);
+    let method = method.to_lowercase();
+    // A path as it stands comes before one with a name in it.
+    let exact = paths.get_key_value(path).filter(|(_, methods)| methods.get(&method).is_some());
     let found = exact.or_else(|| paths.iter().find(|(template, _)| fits(template, path)));
     let answer = found.map(|(_, methods)| {
-        let responses = &methods[method.to_lowercase()]["responses"];
+        let responses = &methods[&method]["responses"];
         responses[status.to_string()]["content"].as_object().and_then(|kinds| kinds.values().next())
     });
     match answer.flatten() {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, web};
 use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
 use tokio::time::timeout;
 
 use crate::admin::problem::Problem;
@@ -30,7 +31,9 @@ pub(super) async fn body<T: DeserializeOwned>(payload: web::Payload) -> Result<T
     let broken = |cause| problem(StatusCode::BAD_REQUEST, format!("cannot read the body: {cause}"));
     let read = read.map_err(late)?.map_err(large)?.map_err(broken)?;
     let text = if read.trim_ascii().is_empty() { b"{}" } else { &*read };
-    serde_json::from_slice(text).map_err(|cause| {
+    // An object, first of all: an array of nothing would pass for one without keys.
+    let object: Result<Map<String, Value>, _> = serde_json::from_slice(text);
+    object.and_then(|object| T::deserialize(Value::Object(object))).map_err(|cause| {
         let status = match cause.classify() {
             serde_json::error::Category::Data => StatusCode::UNPROCESSABLE_ENTITY,
             _ => StatusCode::BAD_REQUEST,

@@ -54,7 +54,9 @@ fn schema_of(method: &str, path: &str, status: u16) -> Value {
     let method = method.to_lowercase();
     // A path as it stands comes before one with a name in it.
     let exact = paths.get_key_value(path).filter(|(_, methods)| methods.get(&method).is_some());
-    let found = exact.or_else(|| paths.iter().find(|(template, _)| fits(template, path)));
+    let mut fitting = paths.iter().filter(|(template, _)| fits(template, path));
+    let named = || fitting.find(|(_, methods)| methods.get(&method).is_some());
+    let found = exact.or_else(named);
     let answer = found.map(|(_, methods)| {
         let responses = &methods[&method]["responses"];
         responses[status.to_string()]["content"].as_object().and_then(|kinds| kinds.values().next())

@@ -116,7 +116,9 @@ impl Endpoint {
 
     fn ended(&mut self, attempt: Attempt, outcome: &Outcome, ctx: &mut Context<Self>) {
         let Attempt { mut route, epoch, began, timeline } = attempt;
-        let (took, phases) = (began.elapsed(), timeline.take());
+        let phases = timeline.take();
+        // After the phases, which last no longer than the attempt.
+        let took = began.elapsed();
         self.attempts -= 1;
         self.progressed = Instant::now();
         let repeats = self.in_flight.remove(&route.work.identity);

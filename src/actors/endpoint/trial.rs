@@ -67,9 +67,10 @@ impl Handler<Trial> for Endpoint {
                 Ok(Err(failure)) => failure.into(),
                 Err(_) => endpoint.panicked(),
             };
-            endpoint.succeed(ctx);
-            let (took, phases) = (began.elapsed(), timeline.take());
+            let phases = timeline.take();
+            let took = began.elapsed();
             endpoint.log_trial(&event, &outcome, took, phases.clone());
+            endpoint.succeed(ctx);
             Some(Tried { event_id: event.id, outcome, took, phases })
         }))
     }

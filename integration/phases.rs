@@ -129,7 +129,7 @@ fn a_partner_that_thinks_shows_in_first_byte_and_one_that_talks_slowly_in_body()
 fn a_partner_that_never_answers_is_given_up_in_first_byte() {
     on_system(async {
         let peer = RawPeer::start(|_| vec![http::Step::Read, http::Step::Hang]);
-        let publisher = rest(json!({ "url": peer.url("/"), "timeout": "500ms" }));
+        let publisher = rest(json!({ "url": peer.url("/"), "timeout": "2s" }));
         let phases = times_out(&publisher, Address::Url).await;
         let expected = [Step::Resolve, Step::Connect, Step::Publish, Step::FirstByte];
         assert_eq!(steps(&phases), expected);
@@ -191,7 +191,7 @@ fn a_broker_that_falls_silent_is_given_up_in_the_step_that_it_left_open() {
         let broker = Mosquitto::start().await;
         let lasting = mqtt(json!({
             "url": broker.url("mqtt"), "session": "persistent",
-            "connect_timeout": "5s", "publish_timeout": "500ms",
+            "connect_timeout": "20s", "publish_timeout": "2s",
         }));
         delivers(&lasting, topic()).await;
         let each = mqtt(json!({ "url": broker.url("mqtt"), "connect_timeout": "500ms" }));

@@ -14,40 +14,42 @@ use crate::meter;
 /// How often depths are asked for.
 pub(super) const EVERY: Duration = Duration::from_secs(5);
 
-/// Asks for the source queue and every endpoint's two, one after the other. A queue that is not
-/// there has no depth, and its gauge stays as it was.
+/// Asks for every endpoint's two queues and for the source queue, one after the other. A queue that
+/// is not there has no depth, and its gauge stays as it was.
 ///
 /// # Errors
-/// When the bus does not answer: no depth is known then, and all are asked for the next time.
+/// When the bus does not answer: all are asked the next time. An endpoint's queue that does not
+/// answer leaves every depth unknown until then, the source queue its own.
 pub(super) async fn show(bus: Arc<dyn Bus>, board: Arc<Board>) -> Result<(), BusError> {
-    let done = ask(&*bus, &board).await;
-    if done.is_err() {
-        board.source.depth.set(None);
-        for shown in board.endpoints().values() {
-            shown.parked.set(None);
-            shown.dead.set(None);
-        }
-    }
-    done
-}
-
-async fn ask(bus: &dyn Bus, board: &Board) -> Result<(), BusError> {
-    let depth = bus.depth(Queue::Source).await?;
-    board.source.depth.set(depth);
-    if let Some(depth) = depth {
-        meter::source_depth(depth);
-    }
     for (name, shown) in board.endpoints().iter() {
-        let parked = bus.depth(Queue::Parked(name.clone())).await?;
+        let parked = bus.depth(Queue::Parked(name.clone())).await;
+        let parked = parked.inspect_err(|_| forget(&board))?;
         shown.parked.set(parked);
         if let Some(depth) = parked {
             meter::parked_depth(name.as_str(), depth);
         }
-        let dead = bus.depth(Queue::Dead(name.clone())).await?;
+        let dead = bus.depth(Queue::Dead(name.clone())).await;
+        let dead = dead.inspect_err(|_| forget(&board))?;
         shown.dead.set(dead);
         if let Some(depth) = dead {
             meter::dead_depth(name.as_str(), depth);
         }
     }
+    // At last: one that does not answer keeps no endpoint's depth unknown.
+    let ready = bus.depth(Queue::Source).await;
+    let ready = ready.inspect_err(|_| board.source.depth.set(None))?;
+    board.source.depth.set(ready);
+    if let Some(depth) = ready {
+        meter::source_depth(depth);
+    }
     Ok(())
+}
+
+/// No depth is known: the bus is out of reach.
+pub(super) fn forget(board: &Board) {
+    board.source.depth.set(None);
+    for shown in board.endpoints().values() {
+        shown.parked.set(None);
+        shown.dead.set(None);
+    }
 }

@@ -213,6 +213,7 @@ impl Ingress {
         shown.consuming.store(consuming, Ordering::Relaxed);
         if !consuming {
             shown.used_up.store(false, Ordering::Relaxed);
+            depths::forget(&self.source.board);
         }
         meter::bus_connected(consuming);
     }

@@ -95,15 +95,22 @@ async fn a_slow_answer_is_seen_as_such_and_a_missing_one_too() {
 
 #[actix_rt::test]
 async fn a_delivery_log_of_none_keeps_none_and_one_of_three_keeps_three() {
+    let partner = Partner::start(Answer::Status(200));
+    let keeping = |attempts: usize| {
+        format!("[admin]\nattempt_log = {attempts}\n") + &endpoint("a", &partner, "")
+    };
     for (kept, expected) in [(0, 0), (3, 3)] {
-        let partner = Partner::start(Answer::Status(200));
-        let setting = format!("[admin]\nattempt_log = {kept}\n");
-        let stage = Stage::start(&(setting + &endpoint("a", &partner, "")));
+        let stage = Stage::start(&keeping(kept));
         stage.publish(0..5);
         eventually("all pass", || stage.counters("a").delivered.get() == 5).await;
         let shown = shown(&stage, "a");
         assert_eq!(shown.attempts().len(), expected);
         assert!(shown.percentiles().is_some());
+        stage.is_idle().await;
+        stage.reload(&keeping(2)).await;
+        stage.publish(5..10);
+        eventually("all pass", || stage.counters("a").delivered.get() == 10).await;
+        assert_eq!(shown.attempts().len(), 2, "a reload changes it");
         stage.is_idle().await;
         stage.done().await;
     }

@@ -22,6 +22,7 @@ mod main_job;
 mod mqtt;
 mod node;
 mod panics;
+mod phases;
 mod proxy;
 #[allow(dead_code, reason = "the tests under load use the rest")]
 mod support;

@@ -22,6 +22,8 @@ const RECEIVED: &str = "lockgate_events_received_total";
 const ACKNOWLEDGED: &str = "lockgate_events_acknowledged_total";
 const STALE: &str = "lockgate_events_stale_total";
 const EVENTS_IN_FLIGHT: &str = "lockgate_events_in_flight";
+const OLDEST_UNSETTLED: &str = "lockgate_oldest_unsettled_age_seconds";
+const SOURCE_DEPTH: &str = "lockgate_source_depth";
 const PREFETCH: &str = "lockgate_prefetch";
 const REJECTED: &str = "lockgate_events_rejected_total";
 const UNWANTED: &str = "lockgate_events_unwanted_total";
@@ -44,6 +46,12 @@ pub fn describe() {
     describe_counter!(ACKNOWLEDGED, "Messages acknowledged on the source queue");
     describe_counter!(STALE, "Messages whose connection was lost before they were acknowledged");
     describe_gauge!(EVENTS_IN_FLIGHT, "Messages that are not acknowledged");
+    describe_gauge!(
+        OLDEST_UNSETTLED,
+        metrics::Unit::Seconds,
+        "How long the oldest message that is not acknowledged has been held; 0 when there is none"
+    );
+    describe_gauge!(SOURCE_DEPTH, "Messages ready in the source queue");
     describe_gauge!(PREFETCH, "Messages that may be unacknowledged at once");
     describe_counter!(REJECTED, "Messages that are no event, kept in the rejected queue");
     describe_counter!(UNWANTED, "Events that no event configuration wants");
@@ -82,6 +90,16 @@ pub fn stale(messages: u64) {
 pub fn events_in_flight(messages: usize) {
     #[expect(clippy::cast_precision_loss, reason = "far fewer than 2^52 messages")]
     gauge!(EVENTS_IN_FLIGHT).set(messages as f64);
+}
+
+/// How long the oldest message that is not acknowledged has been held; zero when there is none.
+pub fn oldest_unsettled(age: Duration) {
+    gauge!(OLDEST_UNSETTLED).set(age.as_secs_f64());
+}
+
+/// How many messages are ready in the source queue.
+pub fn source_depth(messages: u32) {
+    gauge!(SOURCE_DEPTH).set(f64::from(messages));
 }
 
 /// How many messages of the source queue may be unacknowledged now.

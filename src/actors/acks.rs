@@ -121,6 +121,12 @@ impl Acks {
         self.ledger.outstanding()
     }
 
+    /// How long the oldest message that is not acknowledged has been known.
+    #[must_use]
+    pub fn oldest(&self) -> Option<Duration> {
+        self.ledger.oldest(self.now())
+    }
+
     /// Ends when the bus has taken everything that was flushed; bounded to five seconds.
     pub async fn finish(self) {
         drop(self.sender);

@@ -1,73 +1,24 @@
 //! The board: what the actors show each other, and what the outside may read.
 //!
-//! Owns counters, gauges and each endpoint's state as shared memory. Refuses to decide. Read
-//! [`super::route`] for who moves the counters.
+//! Owns gauges and each endpoint's state as shared memory. Refuses to decide. Read
+//! [`super::counters`] and [`super::activity`], which stand on it, then [`super::route`] for who moves
+//! the counters.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
 
+pub use super::activity::Depth;
+pub use super::counters::{Count, Counters};
+
+use super::activity::{Activity, Paced, Since};
 use crate::domain::names::Name;
-
-/// A number that only grows.
-#[derive(Debug, Default)]
-pub struct Count(AtomicU64);
-
-impl Count {
-    /// Adds `more`.
-    pub fn add(&self, more: u64) {
-        self.0.fetch_add(more, Ordering::Relaxed);
-    }
-
-    /// The number now.
-    #[must_use]
-    pub fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
-/// The counters of one endpoint in this instance. At rest
-/// `routed + resumed = delivered + parked + dead + suppressed + stale + in_flight`.
-#[derive(Debug, Default)]
-pub struct Counters {
-    /// Routes that came from the source.
-    pub routed: Count,
-    /// Routes that came from the endpoint's parked queue.
-    pub resumed: Count,
-    /// Routes that the endpoint acknowledged.
-    pub delivered: Count,
-    /// Routes that were put into the endpoint's parked queue or a rung.
-    pub parked: Count,
-    /// Routes that were put into the endpoint's dead-letter queue.
-    pub dead: Count,
-    /// Repeats that were recognised.
-    pub suppressed: Count,
-    /// Routes that were given up because their message comes again.
-    pub stale: Count,
-    /// Routes that are not settled now, counted on their own: one up when a route is made, one down
-    /// when its debt ends. That is what makes the sum above a check.
-    pub open: AtomicU64,
-}
-
-impl Counters {
-    /// Routes that are not settled now.
-    #[must_use]
-    pub fn in_flight(&self) -> u64 {
-        self.open.load(Ordering::Relaxed)
-    }
-
-    /// Whether everything that came is accounted for. True at rest; while routes move, those that
-    /// move may make it false for a moment.
-    #[must_use]
-    pub fn reconcile(&self) -> bool {
-        let ended = [&self.delivered, &self.parked, &self.dead, &self.suppressed, &self.stale];
-        let ended: u64 = ended.into_iter().map(Count::get).sum();
-        self.routed.get() + self.resumed.get() == ended + self.in_flight()
-    }
-}
+use crate::logic::attempt_log::Attempt;
+use crate::logic::pace::Percentiles;
 
 /// How an endpoint is, in the operator's words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -99,6 +50,17 @@ impl Health {
     }
 }
 
+/// Why something failed last.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LastError {
+    /// A short constant word: `timeout`, `http_503`, `missing_queues`.
+    pub reason: String,
+    /// The failure in words, with its reason where an attempt failed; no secret.
+    pub text: String,
+    /// When.
+    pub at: Timestamp,
+}
+
 /// An endpoint's state and why.
 #[derive(Clone, Debug, Default)]
 pub struct Status {
@@ -106,9 +68,10 @@ pub struct Status {
     pub health: Health,
     /// Since when; `None` before its actor has started.
     pub since: Option<Timestamp>,
-    /// The last failure in words; no secret.
-    pub last_error: Option<String>,
-    /// When an endpoint that is left alone is tried again.
+    /// The last failure. It stays when all is well again.
+    pub last_error: Option<LastError>,
+    /// When an endpoint that is left alone is tried again; `None` while it is not left alone, and
+    /// while it is switched off.
     pub next_probe: Option<Timestamp>,
 }
 
@@ -121,6 +84,11 @@ pub struct Shown {
     pub has_room: AtomicBool,
     /// An operator has paused it in this instance, until resumed.
     pub paused: AtomicBool,
+    /// What waits in its parked queue, over all instances.
+    pub parked: Depth,
+    /// What is in its dead-letter queue.
+    pub dead: Depth,
+    activity: Activity,
     lacks_queues: AtomicBool,
     status: Mutex<Status>,
 }
@@ -129,7 +97,47 @@ impl Shown {
     /// The endpoint's state now.
     #[must_use]
     pub fn status(&self) -> Status {
-        self.status.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.state().clone()
+    }
+
+    fn state(&self) -> MutexGuard<'_, Status> {
+        self.status.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The last attempts that ended, tests included, the newest first: as many as `admin.attempt_log`
+    /// says.
+    #[must_use]
+    pub fn attempts(&self) -> Vec<Arc<Attempt>> {
+        self.activity.attempts()
+    }
+
+    /// Deliveries per second in each 5 s of the last 15 minutes: 180 numbers, the oldest first; the
+    /// last one is that of the seconds that have just begun.
+    #[must_use]
+    pub fn rates(&self) -> Vec<f64> {
+        self.activity.delivered().rates()
+    }
+
+    /// Deliveries per second over the last ten seconds.
+    #[must_use]
+    pub fn rate(&self) -> f64 {
+        self.activity.delivered().rate()
+    }
+
+    /// How long its last 512 attempts took, tests apart; `None` before the first one has ended.
+    #[must_use]
+    pub fn percentiles(&self) -> Option<Percentiles> {
+        self.activity.percentiles()
+    }
+
+    /// Notes an attempt that has ended.
+    pub fn note(&self, attempt: Attempt) {
+        self.activity.note(attempt);
+    }
+
+    /// From now on it keeps so many attempts, at most 10,000.
+    pub fn keep_attempts(&self, attempts: usize) {
+        self.activity.keep(attempts);
     }
 
     /// Its queues are missing on the bus: nothing may be attempted, since nothing could be parked.
@@ -139,21 +147,26 @@ impl Shown {
     }
 
     /// Notes which of its queues are missing, in words; `None`: none is.
-    pub fn lack(&self, missing: Option<String>) {
+    pub fn lack(&self, missing: Option<String>, now: Timestamp) {
         self.lacks_queues.store(missing.is_some(), Ordering::Relaxed);
         if let Some(missing) = missing {
-            self.explain(missing);
+            self.explain("missing_queues", missing, now);
         }
     }
 
-    /// Notes the last failure in words; no secret.
-    pub fn explain(&self, error: String) {
-        self.status.lock().unwrap_or_else(PoisonError::into_inner).last_error = Some(error);
+    /// Notes the last failure: its constant word, and in words; no secret.
+    pub fn explain(&self, reason: &str, text: String, at: Timestamp) {
+        self.state().last_error = Some(LastError { reason: reason.to_owned(), text, at });
+    }
+
+    /// Notes when it is tried again.
+    pub fn probe_at(&self, at: Option<Timestamp>) {
+        self.state().next_probe = at;
     }
 
     /// Changes the state; returns whether its health became another.
     pub fn set(&self, health: Health, now: Timestamp) -> bool {
-        let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut status = self.state();
         let changed = status.since.is_none() || status.health != health;
         if changed {
             status.health = health;
@@ -184,9 +197,43 @@ pub struct SourceShown {
     pub consuming: AtomicBool,
     /// The source delivers nothing more until something is acknowledged.
     pub used_up: AtomicBool,
+    /// What is ready in the source queue.
+    pub depth: Depth,
+    arrivals: Paced,
+    oldest: Since,
 }
 
 impl SourceShown {
+    /// Notes a message that was delivered to us.
+    pub fn arrived(&self) {
+        self.received.add(1);
+        self.arrivals.add();
+    }
+
+    /// Messages received per second, as [`Shown::rates`].
+    #[must_use]
+    pub fn rates(&self) -> Vec<f64> {
+        self.arrivals.rates()
+    }
+
+    /// Messages received per second over the last ten seconds.
+    #[must_use]
+    pub fn rate(&self) -> f64 {
+        self.arrivals.rate()
+    }
+
+    /// How long the oldest message that is not acknowledged has been held; `None` while there is
+    /// none. Right to some hundredths of a second.
+    #[must_use]
+    pub fn oldest_unsettled(&self) -> Option<Duration> {
+        self.oldest.age(self.arrivals.now())
+    }
+
+    /// Notes how long the oldest unacknowledged message has been held by now.
+    pub fn hold(&self, oldest: Option<Duration>) {
+        self.oldest.set(oldest, self.arrivals.now());
+    }
+
     /// Messages that are not settled now.
     #[must_use]
     pub fn in_flight(&self) -> u64 {

@@ -1,31 +1,55 @@
-//! Depths: how much waits for each endpoint and how much is dead, as gauges.
+//! Depths: how much waits at the source and for each endpoint, and how much is dead.
 //!
-//! Owns the question. Nothing is read from the queues for it: each is asked by name how many messages
-//! are ready. Refuses to decide by the answer: the endpoint asks its own queue. Read [`super::ingress`]
-//! for when it is asked.
+//! Owns the question, and shows the answers on the board and as gauges. Nothing is read from the
+//! queues for it: each is asked by name how many messages are ready. Refuses to decide by the answer:
+//! the endpoint asks its own queue. Read [`super::ingress`] for when it is asked.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::board::Board;
 use crate::bus::{Bus, BusError, Queue};
-use crate::domain::names::Name;
 use crate::meter;
 
 /// How often depths are asked for.
-pub(super) const EVERY: Duration = Duration::from_secs(30);
+pub(super) const EVERY: Duration = Duration::from_secs(5);
 
-/// Asks for every endpoint's two queues, one after the other. A queue that is not there shows nothing.
+/// Asks for every endpoint's two queues and for the source queue, one after the other. A queue that
+/// is not there has no depth, and its gauge stays as it was.
 ///
 /// # Errors
-/// When the bus does not answer: the rest is asked the next time.
-pub(super) async fn show(bus: Arc<dyn Bus>, endpoints: Vec<Name>) -> Result<(), BusError> {
-    for name in endpoints {
-        if let Some(parked) = bus.depth(Queue::Parked(name.clone())).await? {
-            meter::parked_depth(name.as_str(), parked);
+/// When the bus does not answer: all are asked the next time. An endpoint's queue that does not
+/// answer leaves every depth unknown until then, the source queue its own.
+pub(super) async fn show(bus: Arc<dyn Bus>, board: Arc<Board>) -> Result<(), BusError> {
+    for (name, shown) in board.endpoints().iter() {
+        let parked = bus.depth(Queue::Parked(name.clone())).await;
+        let parked = parked.inspect_err(|_| forget(&board))?;
+        shown.parked.set(parked);
+        if let Some(depth) = parked {
+            meter::parked_depth(name.as_str(), depth);
         }
-        if let Some(dead) = bus.depth(Queue::Dead(name.clone())).await? {
-            meter::dead_depth(name.as_str(), dead);
+        let dead = bus.depth(Queue::Dead(name.clone())).await;
+        let dead = dead.inspect_err(|_| forget(&board))?;
+        shown.dead.set(dead);
+        if let Some(depth) = dead {
+            meter::dead_depth(name.as_str(), depth);
         }
     }
+    // At last: one that does not answer keeps no endpoint's depth unknown.
+    let ready = bus.depth(Queue::Source).await;
+    let ready = ready.inspect_err(|_| board.source.depth.set(None))?;
+    board.source.depth.set(ready);
+    if let Some(depth) = ready {
+        meter::source_depth(depth);
+    }
     Ok(())
+}
+
+/// No depth is known: the bus is out of reach.
+pub(super) fn forget(board: &Board) {
+    board.source.depth.set(None);
+    for shown in board.endpoints().values() {
+        shown.parked.set(None);
+        shown.dead.set(None);
+    }
 }

@@ -156,8 +156,8 @@ impl Ingress {
             return;
         }
         self.asking = true;
-        let (bus, endpoints) = (Arc::clone(&self.source.bus), self.source.endpoints.clone());
-        ctx.spawn(depths::show(bus, endpoints).into_actor(self).map(|done, ingress, _| {
+        let (bus, board) = (Arc::clone(&self.source.bus), Arc::clone(&self.source.board));
+        ctx.spawn(depths::show(bus, board).into_actor(self).map(|done, ingress, _| {
             ingress.asking = false;
             if let Err(error) = done {
                 tracing::debug!(%error, "the depths of queues could not be asked for");
@@ -213,6 +213,7 @@ impl Ingress {
         shown.consuming.store(consuming, Ordering::Relaxed);
         if !consuming {
             shown.used_up.store(false, Ordering::Relaxed);
+            depths::forget(&self.source.board);
         }
         meter::bus_connected(consuming);
     }
@@ -236,7 +237,7 @@ impl Ingress {
 
     /// A message of a subscription that counts.
     fn arrived(&mut self, delivery: Delivery, creditor: Creditor, ctx: &mut Context<Self>) {
-        self.source.board.source.received.add(1);
+        self.source.board.source.arrived();
         meter::received();
         self.prefetch.seen(prefetch::weight(&delivery.message));
         // The mailbox holds a whole prefetch, and what older subscriptions still hold.
@@ -257,8 +258,7 @@ impl Actor for Ingress {
         }
         ctx.run_interval(TICK, |ingress, ctx| {
             ingress.flush();
-            let all = ingress.live.iter().chain(&ingress.leaving);
-            meter::events_in_flight(all.map(|live| live.acks.outstanding()).sum());
+            ingress.show_held();
             if ingress.live.as_ref().is_some_and(|live| live.acks.is_lost()) {
                 ingress.lost(ctx);
             }

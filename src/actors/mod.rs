@@ -10,8 +10,10 @@
 //! at most its own prefetch.
 
 pub mod acks;
+pub mod activity;
 pub mod board;
 pub mod controls;
+pub mod counters;
 mod depths;
 pub mod endpoint;
 pub mod ingress;

@@ -15,6 +15,7 @@ use super::parking::Job;
 use crate::domain::delivery::{Message, Settlement};
 use crate::domain::event::Event;
 use crate::domain::names::Name;
+use crate::logic::attempt_log::Origin;
 use crate::logic::parcel::Record;
 use crate::logic::routing::EventConfiguration;
 use crate::logic::settle::Progress;
@@ -116,6 +117,7 @@ pub struct Route {
     /// Repeats of the same message that arrived while this one was under way: settled with it.
     pub joined: Vec<Route>,
     debt: Option<Debt>,
+    /// Only one from the source has it.
     rescue: Option<UnboundedSender<Job>>,
 }
 
@@ -138,6 +140,12 @@ impl Route {
     #[must_use]
     pub fn is_stale(&self) -> bool {
         self.debt.as_ref().is_none_or(Debt::is_stale) && self.joined.iter().all(Self::is_stale)
+    }
+
+    /// By which way it came.
+    #[must_use]
+    pub fn origin(&self) -> Origin {
+        if self.rescue.is_some() { Origin::Express } else { Origin::Parked }
     }
 
     /// Marks the message as one of which some route was attempted, or is being parked.

@@ -18,6 +18,7 @@ use super::board::Health;
 use super::endpoint::{Drain, Endpoint, Hello, LONGEST_DRAIN, Obituary, Plan, Quiesce};
 use super::router::{Router, Started};
 use crate::domain::names::Name;
+use crate::logic::settle::PANICKED;
 use crate::world;
 
 /// The first pause before rebuilding; doubles.
@@ -161,8 +162,10 @@ impl StreamHandler<Obituary> for Watchdog {
         let pause = entry.pause;
         entry.pause = (pause * 2).min(LONGEST_PAUSE);
         let shown = &entry.watched.plan.shown;
-        shown.explain("its actor died: a fault of lockgate".to_owned());
-        shown.set(Health::Open, world::now());
+        let now = world::now();
+        shown.explain(PANICKED, "its actor died: a fault of lockgate".to_owned(), now);
+        shown.set(Health::Open, now);
+        shown.probe_at(now.checked_add(pause).ok());
         tracing::error!(endpoint = name.as_str(), ?pause, "endpoint actor died; building it again");
         ctx.run_later(pause, move |watchdog, ctx| {
             // A reload may have put another one into its place.

@@ -95,6 +95,8 @@ mod tests {
             meter::breaker("erp", crate::logic::breaker::State::HalfOpen);
             meter::orphaned(5);
             meter::bus_connected(true);
+            meter::oldest_unsettled(Duration::from_millis(1_500));
+            meter::source_depth(6);
         });
         for line in [
             "lockgate_events_received_total 2",
@@ -118,6 +120,8 @@ mod tests {
             "lockgate_breaker_state{endpoint=\"erp\"} 1",
             "lockgate_orphaned 5",
             "lockgate_bus_connected 1",
+            "lockgate_oldest_unsettled_age_seconds 1.5",
+            "lockgate_source_depth 6",
         ] {
             assert!(text.lines().any(|l| l == line), "no line {line:?} in\n{text}");
         }

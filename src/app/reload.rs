@@ -18,6 +18,7 @@ use crate::bus::BusError;
 use crate::config::change::{self, Change};
 use crate::config::{Config, Problems};
 use crate::domain::names::Name;
+use crate::world;
 
 /// How long a look at the bus may take. What could not be looked at waits for its queues.
 const SURVEY: Duration = Duration::from_secs(15);
@@ -50,6 +51,9 @@ impl Bridge {
         };
         let remaining: Endpoints = everybody.iter().filter_map(staying).collect();
 
+        for shown in was.values() {
+            shown.keep_attempts(new.admin.attempt_log);
+        }
         self.board.configure(everybody.clone());
         self.prepare(&new, &change, &everybody).await;
         let hired = self.yard.staff(&new, &change.added, &everybody);
@@ -83,7 +87,8 @@ impl Bridge {
             Err(_) => BusError::Lost(format!("no answer within {SURVEY:?}")),
         };
         for shown in change.added.iter().filter_map(|name| everybody.get(name)) {
-            shown.lack(Some(format!("its queues could not be looked for: {error}")));
+            let why = format!("its queues could not be looked for: {error}");
+            shown.lack(Some(why), world::now());
         }
     }
 }

@@ -51,12 +51,14 @@ impl Yard {
         let watched = |name: &Name| {
             let index = self.built.replace(self.built.get() + 1);
             let arbiter = self.arbiters.get(index % self.arbiters.len().max(1))?.handle();
+            let shown = Arc::clone(shown.get(name)?);
+            shown.keep_attempts(config.admin.attempt_log);
             let plan = Plan {
                 endpoint: Arc::new(config.endpoints.get(name)?.clone()),
                 intake: Arc::clone(&intake),
                 routing: Arc::clone(&routing),
                 bus: Arc::clone(&self.bus),
-                shown: Arc::clone(shown.get(name)?),
+                shown,
                 board: Arc::clone(&self.board),
                 jobs: self.jobs.clone(),
                 mailbox: self.mailbox,

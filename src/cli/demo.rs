@@ -129,7 +129,7 @@ fn rows(config: &Config, board: &Board) -> Vec<Row> {
             suppressed: counters.suppressed.get(),
             stale: counters.stale.get(),
             in_flight: counters.in_flight(),
-            last_error: status.last_error.unwrap_or_default(),
+            last_error: status.last_error.map(|error| error.text).unwrap_or_default(),
         }
     };
     board.endpoints().iter().map(row).collect()

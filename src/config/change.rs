@@ -15,12 +15,13 @@ use super::report::{Problem, Problems};
 use crate::domain::names::Name;
 
 /// Keys that take effect without a restart although their section does not.
-const TAKEN_OVER: [&str; 6] = [
+const TAKEN_OVER: [&str; 7] = [
     "source.attributes",
     "source.environment",
     "source.max_event_bytes",
     "admin.token",
     "admin.hosts",
+    "admin.attempt_log",
     "runtime.shutdown_grace",
 ];
 /// The sections that else take a restart.

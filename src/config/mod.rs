@@ -134,6 +134,8 @@ pub struct Admin {
     pub token: Option<Secret>,
     /// Host names that are accepted besides loopback's.
     pub hosts: Vec<String>,
+    /// How many attempts each endpoint's delivery log keeps; 0 keeps none.
+    pub attempt_log: usize,
 }
 
 /// `[telemetry]`

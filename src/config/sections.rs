@@ -12,6 +12,7 @@ use serde::de::IgnoredAny;
 use super::report::Report;
 use super::{Admin, LogFormat, Runtime, Telemetry};
 use crate::domain::event::Organization;
+use crate::logic::attempt_log::MOST_ATTEMPTS;
 use crate::logic::secret::Secret;
 
 /// The longest timeout: longer than this, deliveries would stay unacknowledged for too long.
@@ -72,6 +73,7 @@ pub(super) struct AdminTable {
     listen: String,
     token: Option<Secret>,
     hosts: Vec<String>,
+    attempt_log: usize,
 }
 
 impl AdminTable {
@@ -86,6 +88,10 @@ impl AdminTable {
         }
         if self.token.as_ref().is_some_and(|token| token.expose().is_empty()) {
             report.error("admin.token", "is empty", None);
+        }
+        if self.attempt_log > MOST_ATTEMPTS {
+            let message = format!("must be from 0 to {MOST_ATTEMPTS}");
+            report.error("admin.attempt_log", message, Some("0 switches it off".into()));
         }
         let Ok(listen) = self.listen.parse::<SocketAddr>() else {
             let hint =
@@ -102,7 +108,8 @@ impl AdminTable {
                 Some(hint.into()),
             );
         }
-        Some(Admin { listen, token: self.token, hosts: self.hosts })
+        let (hosts, attempt_log) = (self.hosts, self.attempt_log);
+        Some(Admin { listen, token: self.token, hosts, attempt_log })
     }
 
     /// Whether there is a token.

@@ -7,9 +7,10 @@
 //! [`json_parts`]), [`filter`], [`topic`], [`signing`] (what is sent), [`classify`] (what came of
 //! it; [`remedy`]: what to do about it), [`settle`], [`retry`], [`breaker`], [`lane`] (what happens next), [`prefetch`] (how much is
 //! taken at once), [`parcel`] (how it is parked), [`frame`] (so that it can be), [`dead`] (what
-//! becomes of a dead letter), [`dead_view`], [`ledger`] (when the bus message is acknowledged), [`secret`],
-//! [`sealing`].
+//! becomes of a dead letter), [`dead_view`] (how it is shown), [`ledger`] (when the bus message is
+//! acknowledged), [`attempt_log`] and [`pace`] (what operators see of it), [`secret`], [`sealing`].
 
+pub mod attempt_log;
 pub mod attribute;
 pub mod body;
 pub mod breaker;
@@ -28,6 +29,7 @@ pub mod ledger;
 pub mod message_file;
 pub mod message_json;
 pub mod moment;
+pub mod pace;
 pub mod parcel;
 pub mod prefetch;
 pub mod remedy;

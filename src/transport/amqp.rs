@@ -17,9 +17,10 @@ use super::amqp_link::keeper::Keeper;
 use super::amqp_link::lanes::{LaneSettings, Lanes, Publication};
 use super::amqp_link::{Link, LinkError, LinkSettings, uri};
 use super::tls::{self, TlsSettings};
-use super::{BuildError, Complaint, Instance, Publisher, Session};
+use super::{BuildError, Complaint, Instance, Publisher, Session, timeline};
 use crate::domain::delivery::{Address, Failure, Outcome, Outgoing, Properties};
 use crate::domain::event::Event;
+use crate::logic::attempt_log::Step;
 use crate::logic::classify;
 use crate::logic::secret::{Secret, SecretUrl, has_user};
 
@@ -189,7 +190,12 @@ struct Amqp {
 impl Amqp {
     async fn attempt(&self, publication: Publication) -> Result<(), LinkError> {
         let Some(keeper) = &self.kept else { return self.once(publication).await };
-        let attempt = async { keeper.get().await?.publish(publication).await };
+        let attempt = async {
+            timeline::begin(Step::Queue);
+            let lanes = keeper.get().await?;
+            timeline::begin(Step::Confirm);
+            lanes.publish(publication).await
+        };
         if let Ok(done) = tokio::time::timeout(self.timeout, attempt).await {
             return done;
         }
@@ -203,7 +209,9 @@ impl Amqp {
     /// Connects, publishes one message, says goodbye.
     async fn once(&self, publication: Publication) -> Result<(), LinkError> {
         let attempt = async {
+            timeline::begin(Step::Connect);
             let link = Link::open(&self.link).await?;
+            timeline::begin(Step::Confirm);
             let lanes = Lanes::open(link, lanes(1, 1, self.timeout));
             let done = lanes.publish(publication).await;
             Ok::<_, LinkError>((lanes, done))
@@ -211,6 +219,7 @@ impl Amqp {
         let (lanes, done) = tokio::time::timeout(self.timeout, attempt)
             .await
             .map_err(|_| LinkError::Timeout(self.timeout))??;
+        timeline::end();
         // Bounded; what came of the attempt is known already.
         lanes.link().close().await;
         done

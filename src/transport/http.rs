@@ -30,8 +30,8 @@ use url::Url;
 
 use self::connect::Opener;
 use self::redirect::{Hop, MAX_REDIRECTS, Next};
-use super::BuildError;
 use super::tls::{self, TlsSettings};
+use super::{BuildError, timeline};
 use crate::domain::delivery::{Failure, Outcome};
 use crate::logic::secret::redact;
 use crate::logic::{classify, retry};
@@ -260,6 +260,7 @@ impl Exchange {
         let mut response = sent.await.map_err(|cause| errors::send(cause, &what, host))?;
         let answer = Answer::of(&response);
         read_body(&mut response, &what).await?;
+        timeline::end();
         Ok(answer)
     }
 }

@@ -2,13 +2,14 @@
 //!
 //! Owns how an event reaches a partner, and says what came of it as an [`Outcome`]. Refuses to
 //! decide what happens next: that is [`crate::logic`] and [`crate::actors`]. Read [`rest`] first
-//! (over [`http`]), then [`mqtt`] and [`amqp`].
+//! (over [`http`]), then [`mqtt`] and [`amqp`]; [`timeline`] is what all of them tell of an attempt.
 
 pub mod amqp;
 pub mod amqp_link;
 pub mod http;
 pub mod mqtt;
 pub mod rest;
+pub mod timeline;
 pub mod tls;
 pub mod webhook;
 

@@ -16,6 +16,7 @@ mod losses;
 mod partner;
 mod prefetch;
 mod reload;
+mod shown;
 mod stage;
 mod stops;
 mod unreliable;

@@ -171,6 +171,7 @@ fn the_fixed_tables_are_checked() {
         ("[admin]\nlisten = \"here\"\n", "admin.listen", "127.0.0.1:8080"),
         ("[admin]\nlisten = \"0.0.0.0:80\"\n", "admin.token", "required"),
         ("[admin]\nhosts = [\"http://h/\"]\n", "admin.hosts.0", "no host name"),
+        ("[admin]\nattempt_log = 10001\n", "admin.attempt_log", "0 to 10000"),
         ("[runtime]\nthreads = 0\n", "runtime.threads", "from 1 to 64"),
         ("[runtime]\nshutdown_grace = \"1h\"\n", "runtime.shutdown_grace", "to 5m"),
         ("[telemetry]\nlog_format = \"xml\"\n", "telemetry.log_format", "\"text\", \"json\""),

@@ -5,9 +5,11 @@
 
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
+use std::time::Duration;
 
 use actix::prelude::*;
 use futures_util::FutureExt as _;
+use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::super::parking::Job;
@@ -15,8 +17,10 @@ use super::super::route::Route;
 use super::{Endpoint, Waiting};
 use crate::domain::delivery::{Failure, Outcome, Outgoing, Settlement};
 use crate::failpoint::{self, Place};
+use crate::logic::attempt_log::{self, Phase, Which};
 use crate::logic::breaker::Verdict;
 use crate::logic::settle::{self, Next, PANICKED};
+use crate::transport::timeline::Timeline;
 use crate::transport::{self, Publisher};
 use crate::{meter, world};
 
@@ -25,12 +29,14 @@ struct Attempt {
     route: Route,
     epoch: u64,
     began: Instant,
+    timeline: Timeline,
 }
 
 impl Endpoint {
     /// Begins an attempt; one that cannot be rendered has ended when this returns.
     pub(super) fn begin(&mut self, route: Route, ctx: &mut Context<Self>) {
-        let attempt = Attempt { epoch: self.breaker.epoch(), began: Instant::now(), route };
+        let (epoch, timeline) = (self.breaker.epoch(), Timeline::default());
+        let attempt = Attempt { epoch, began: Instant::now(), timeline, route };
         attempt.route.touch();
         self.in_flight.entry(attempt.route.work.identity).or_default();
         self.attempts += 1;
@@ -49,7 +55,7 @@ impl Endpoint {
             failpoint::reach(Place::Attempt, endpoint.as_str(), Some(&outgoing.event_id));
             publisher.publish(outgoing).await
         });
-        let publishing = publishing.catch_unwind().into_actor(self);
+        let publishing = attempt.timeline.scope(publishing.catch_unwind()).into_actor(self);
         ctx.spawn(publishing.map(move |done, endpoint, ctx| {
             let outcome = done.unwrap_or_else(|_| endpoint.panicked());
             endpoint.ended(attempt, &outcome, ctx);
@@ -109,15 +115,19 @@ impl Endpoint {
     }
 
     fn ended(&mut self, attempt: Attempt, outcome: &Outcome, ctx: &mut Context<Self>) {
-        let Attempt { mut route, epoch, began } = attempt;
+        let Attempt { mut route, epoch, began, timeline } = attempt;
+        let phases = timeline.take();
+        // After the phases, which last no longer than the attempt.
+        let took = began.elapsed();
         self.attempts -= 1;
         self.progressed = Instant::now();
         let repeats = self.in_flight.remove(&route.work.identity);
         route.joined.extend(repeats.unwrap_or_default());
         let now = world::now();
         route.progress.attempted(outcome, now);
-        self.judge(epoch, outcome);
-        self.note(&route, outcome, began);
+        self.judge(epoch, outcome, now);
+        self.note(&route, outcome, took);
+        self.log(&route, outcome, now, took, phases);
         let settings = &self.plan.endpoint.retry;
         let next = settle::after(outcome, &route.progress, settings, now, world::random());
         self.perform(route, next);
@@ -125,7 +135,7 @@ impl Endpoint {
         self.drained(ctx);
     }
 
-    fn judge(&mut self, epoch: u64, outcome: &Outcome) {
+    fn judge(&mut self, epoch: u64, outcome: &Outcome, at: Timestamp) {
         let verdict = match outcome {
             Outcome::Delivered { .. } => Verdict::Delivered,
             Outcome::Failed(failure) => {
@@ -136,21 +146,38 @@ impl Endpoint {
         let now = self.now();
         self.breaker.judge(epoch, verdict, now);
         if let Outcome::Failed(failure) = outcome {
-            self.plan.shown.explain(format!("{}: {}", failure.reason, failure.detail));
+            let text = format!("{}: {}", failure.reason, failure.detail);
+            self.plan.shown.explain(&failure.reason, text, at);
         }
     }
 
-    fn note(&self, route: &Route, outcome: &Outcome, began: Instant) {
+    /// Into the delivery log: how the attempt that has ended `now` went.
+    fn log(
+        &self,
+        route: &Route,
+        outcome: &Outcome,
+        now: Timestamp,
+        took: Duration,
+        phases: Vec<Phase>,
+    ) {
+        let event = &route.work.event;
+        let (number, lane) = (route.progress.attempts, route.origin());
+        let which = Which { event_id: &event.id, event: &event.name(), number, lane };
+        let began = now.checked_sub(took).unwrap_or(now);
+        self.plan.shown.note(attempt_log::Attempt::new(which, began, outcome, took, phases));
+    }
+
+    fn note(&self, route: &Route, outcome: &Outcome, took: Duration) {
         let (endpoint, event_id) = (self.name().as_str(), route.work.event.id.as_str());
         let attempt = route.progress.attempts;
         match outcome {
             Outcome::Delivered { status } => {
-                meter::attempt(endpoint, "delivered", "", began.elapsed());
+                meter::attempt(endpoint, "delivered", "", took);
                 tracing::debug!(endpoint, event_id, attempt, status, "delivered");
             }
             Outcome::Failed(failure) => {
                 let class = failure.class.as_str();
-                meter::attempt(endpoint, class, &failure.reason, began.elapsed());
+                meter::attempt(endpoint, class, &failure.reason, took);
                 let (reason, detail) = (failure.reason.as_str(), failure.detail.as_str());
                 tracing::debug!(
                     endpoint,

@@ -139,6 +139,8 @@ pub struct Endpoint {
     turn: change::Turn,
     /// The breaker's state as the metrics show it.
     metered: Option<State>,
+    /// When it is tried again, as the board shows it.
+    probe: Option<Duration>,
     _life: Life,
 }
 
@@ -175,6 +177,7 @@ impl Endpoint {
             trying: false,
             turn: change::Turn::default(),
             metered: None,
+            probe: None,
             _life: life,
             plan,
         }
@@ -278,6 +281,8 @@ impl Actor for Endpoint {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
+        // The one before it may have been left alone when it died.
+        self.plan.shown.probe_at(None);
         ctx.set_mailbox_capacity(self.plan.mailbox);
         self.listen_to_parked_lane(ctx);
         ctx.run_interval(TICK, |endpoint, ctx| {

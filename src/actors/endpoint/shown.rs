@@ -3,6 +3,7 @@
 //! Owns the words for the operator. Refuses to change anything.
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use super::Endpoint;
 use crate::actors::board::{Health, Status};
@@ -26,6 +27,7 @@ impl Endpoint {
             self.metered = Some(state);
             meter::breaker(self.name().as_str(), state);
         }
+        self.show_probe(state, now);
         let health = match state {
             _ if !self.is_on() => Health::Paused,
             _ if self.plan.shown.lacks_queues() => Health::Misconfigured,
@@ -39,6 +41,18 @@ impl Endpoint {
         let was = self.plan.shown.status();
         if self.plan.shown.set(health, world::now()) {
             self.tell(&was, health);
+        }
+    }
+
+    fn show_probe(&mut self, state: State, now: Duration) {
+        let until = match state {
+            State::Open { until, .. } if self.is_on() => Some(until),
+            State::Open { .. } | State::HalfOpen | State::Closed => None,
+        };
+        if self.probe != until {
+            self.probe = until;
+            let at = |until: Duration| world::now().checked_add(until.saturating_sub(now)).ok();
+            self.plan.shown.probe_at(until.and_then(at));
         }
     }
 
@@ -62,7 +76,8 @@ impl Endpoint {
                 tracing::warn!(endpoint, state, was, reason, "endpoint state");
             }
             Health::Degraded | Health::Open | Health::Misconfigured => {
-                let reason = self.plan.shown.status().last_error.unwrap_or_default();
+                let error = self.plan.shown.status().last_error;
+                let reason = error.map(|error| error.text).unwrap_or_default();
                 tracing::warn!(endpoint, state, was, reason, "endpoint state");
             }
         }

@@ -1,7 +1,7 @@
 //! A trial: an operator's test event, sent past window, breaker and queues.
 //!
 //! Owns one attempt that counts for nothing: what comes of it changes neither the breaker nor a
-//! counter, and it is never repeated or parked. It goes through the endpoint's own publisher, so it
+//! counter, and it is never repeated or parked; the delivery log alone shows it. It goes through the endpoint's own publisher, so it
 //! says how the next event would fare. Refuses a second one while the first is under way.
 
 use std::panic::AssertUnwindSafe;
@@ -15,8 +15,10 @@ use tokio::time::Instant;
 use super::Endpoint;
 use crate::domain::delivery::{Failure, Outcome};
 use crate::domain::event::Event;
+use crate::logic::attempt_log::{Attempt, Origin, Phase, Which};
 use crate::logic::body::Rendering;
-use crate::transport;
+use crate::transport::timeline::Timeline;
+use crate::{transport, world};
 
 /// Sends this event to the endpoint, once.
 #[derive(Message)]
@@ -35,6 +37,8 @@ pub struct Tried {
     pub outcome: Outcome,
     /// How long it took.
     pub took: Duration,
+    /// What that time was spent on, in order; at most 16.
+    pub phases: Vec<Phase>,
 }
 
 impl Handler<Trial> for Endpoint {
@@ -53,7 +57,9 @@ impl Handler<Trial> for Endpoint {
             let publisher: Rc<dyn transport::Publisher> = publisher?;
             Ok::<_, Failure>(publisher.publish(Rc::new(rendered?)).await)
         };
+        let timeline = Timeline::default();
         let publishing = AssertUnwindSafe(attempt(self.publisher())).catch_unwind();
+        let publishing = timeline.scope(publishing);
         Box::pin(publishing.into_actor(self).map(move |done, endpoint, ctx| {
             endpoint.trying = false;
             let outcome = match done {
@@ -61,8 +67,21 @@ impl Handler<Trial> for Endpoint {
                 Ok(Err(failure)) => failure.into(),
                 Err(_) => endpoint.panicked(),
             };
+            let phases = timeline.take();
+            let took = began.elapsed();
+            endpoint.log_trial(&event, &outcome, took, phases.clone());
             endpoint.succeed(ctx);
-            Some(Tried { event_id: event.id, outcome, took: began.elapsed() })
+            Some(Tried { event_id: event.id, outcome, took, phases })
         }))
+    }
+}
+
+impl Endpoint {
+    fn log_trial(&self, event: &Event, outcome: &Outcome, took: Duration, phases: Vec<Phase>) {
+        let (event_id, name) = (&event.id, event.name());
+        let which = Which { event_id, event: &name, number: 1, lane: Origin::Test };
+        let now = world::now();
+        let began = now.checked_sub(took).unwrap_or(now);
+        self.plan.shown.note(Attempt::new(which, began, outcome, took, phases));
     }
 }

@@ -143,6 +143,15 @@ impl Ingress {
         stale
     }
 
+    /// Shows how many messages are held, and the oldest for how long.
+    pub(super) fn show_held(&self) {
+        let all = || self.live.iter().chain(&self.leaving).map(|live| &live.acks);
+        meter::events_in_flight(all().map(Acks::outstanding).sum());
+        let oldest = all().filter_map(Acks::oldest).max();
+        self.source.board.source.hold(oldest);
+        meter::oldest_unsettled(oldest.unwrap_or_default());
+    }
+
     /// The subscription of this generation, whether it is the present one or on its leave.
     pub(super) fn subscription(&mut self, generation: u64) -> Option<&mut Live> {
         let all = self.live.iter_mut().chain(&mut self.leaving);

@@ -18,7 +18,7 @@ use super::Ingress;
 use crate::actors::board::Board;
 use crate::bus::{Bus, BusError, Queue};
 use crate::domain::names::Name;
-use crate::meter;
+use crate::{meter, world};
 
 /// How often orphans are looked for.
 pub(super) const RESCUE_EVERY: Duration = Duration::from_mins(1);
@@ -167,7 +167,7 @@ async fn survey(
     }
     for (name, shown) in board.endpoints().iter() {
         let missing = report.incomplete.get(name);
-        shown.lack(missing.map(|missing| missing_text(missing)));
+        shown.lack(missing.map(|missing| missing_text(missing)), world::now());
     }
     let of_endpoints: usize = report.incomplete.values().map(Vec::len).sum();
     if report.missing.len() > of_endpoints {

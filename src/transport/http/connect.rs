@@ -19,6 +19,8 @@ use rustls::pki_types::ServerName;
 use tokio_rustls::TlsConnector;
 
 use super::stream::{AnswerStream, Wire};
+use crate::logic::attempt_log::Step;
+use crate::transport::timeline;
 
 /// Opens connections, with TLS or without.
 #[derive(Clone)]
@@ -38,10 +40,12 @@ impl Opener {
         let host = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
         // The caller always writes the port out.
         let port = uri.port_u16().unwrap_or_default();
+        timeline::begin(Step::Resolve);
         let addresses: Vec<SocketAddr> = tokio::net::lookup_host((host, port))
             .await
             .map_err(|cause| ConnectError::Resolver(Box::new(cause)))?
             .collect();
+        timeline::begin(Step::Connect);
         let tcp = self.reach(&addresses).await?;
         // Without it, small requests may wait for an acknowledgement.
         tcp.set_nodelay(true).map_err(ConnectError::Io)?;
@@ -51,10 +55,12 @@ impl Opener {
                 let name = ServerName::try_from(host.to_owned()).map_err(|cause| {
                     ConnectError::Io(io::Error::new(io::ErrorKind::InvalidInput, cause))
                 })?;
+                timeline::begin(Step::Tls);
                 let tls = tls.connect(name, tcp).await.map_err(ConnectError::Io)?;
                 Wire::Tls(Box::new(tls))
             }
         };
+        timeline::end();
         Ok(Connection::new(uri, AnswerStream::new(wire)))
     }
 

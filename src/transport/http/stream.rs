@@ -16,6 +16,9 @@ use bytes::{Buf as _, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::client::TlsStream;
 
+use crate::logic::attempt_log::Step;
+use crate::transport::timeline;
+
 /// The longest head of an answer, and the most bytes of interim answers before one.
 const MAX_HEAD: usize = 64 * 1024;
 /// How much is read at once while a head is awaited.
@@ -36,6 +39,8 @@ pub(super) struct AnswerStream {
     held: BytesMut,
     /// A request went out and the head of its answer is not complete.
     awaiting: bool,
+    /// The request is written, as far as can be told: its answer is being read.
+    listening: bool,
     /// Bytes of interim answers dropped since the request.
     dropped: usize,
     /// The peer takes no more bytes. It may have answered before, so that is read all the same.
@@ -88,7 +93,7 @@ fn head_length(bytes: &[u8]) -> Option<usize> {
 impl AnswerStream {
     pub(super) fn new(wire: Wire) -> Self {
         let held = BytesMut::new();
-        Self { wire, held, awaiting: false, dropped: 0, deaf: false }
+        Self { wire, held, awaiting: false, listening: false, dropped: 0, deaf: false }
     }
 
     fn tcp(&self) -> &TcpStream {
@@ -140,6 +145,8 @@ impl AnswerStream {
             }
         }
         self.awaiting = false;
+        self.listening = false;
+        timeline::begin(Step::Body);
         Poll::Ready(Ok(()))
     }
 }
@@ -152,6 +159,10 @@ impl AsyncRead for AnswerStream {
     ) -> Poll<Result<()>> {
         let this = &mut *self;
         if this.awaiting {
+            if !this.listening {
+                this.listening = true;
+                timeline::begin(Step::FirstByte);
+            }
             ready!(this.poll_head(cx))?;
         }
         if this.held.is_empty() {
@@ -176,6 +187,9 @@ impl AsyncWrite for AnswerStream {
         bytes: &[u8],
     ) -> Poll<Result<usize>> {
         let this = &mut *self;
+        if !this.awaiting {
+            timeline::begin(Step::Publish);
+        }
         this.awaiting = true;
         this.dropped = 0;
         if this.deaf {

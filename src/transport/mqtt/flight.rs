@@ -9,6 +9,8 @@ use std::collections::{HashMap, VecDeque};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use crate::domain::delivery::Failure;
+use crate::logic::attempt_log::Step;
+use crate::transport::timeline::Timeline;
 
 /// Packet identifiers run from 1 to this and begin again. More than twice what may be in flight,
 /// so that an identifier is hardly ever still in use when its turn comes.
@@ -18,9 +20,17 @@ pub(super) const IDENTIFIERS: u16 = 2 * super::MAX_PIPELINED + 48;
 pub(super) struct Waiter {
     pub(super) answer: oneshot::Sender<Result<(), Failure>>,
     pub(super) place: Option<OwnedSemaphorePermit>,
+    /// That of the attempt, which hears of the steps only here.
+    pub(super) timeline: Option<Timeline>,
 }
 
 impl Waiter {
+    fn begins(&self, step: Step) {
+        if let Some(timeline) = &self.timeline {
+            timeline.begin(step);
+        }
+    }
+
     fn tell(self, result: Result<(), Failure>) {
         drop(self.place);
         // Who no longer listens has been told otherwise, or has gone.
@@ -56,7 +66,15 @@ impl Flight {
     /// The library has sent the publish that was given to it first.
     pub(super) fn sent(&mut self, identifier: u16) {
         if let Some(waiter) = self.submitted.pop_front() {
+            waiter.begins(Step::Pubrec);
             self.sent.insert(identifier, waiter);
+        }
+    }
+
+    /// The broker has said PUBREC.
+    pub(super) fn received(&self, identifier: u16) {
+        if let Some(waiter) = self.sent.get(&identifier) {
+            waiter.begins(Step::Pubcomp);
         }
     }
 
@@ -89,7 +107,7 @@ mod tests {
 
     fn submit(flight: &mut Flight) -> Answer {
         let (answer, wait) = oneshot::channel();
-        flight.submit(Waiter { answer, place: None });
+        flight.submit(Waiter { answer, place: None, timeline: None });
         wait
     }
 

@@ -19,7 +19,9 @@ use super::dial::Dialer;
 use super::failure;
 use super::flight::{Flight, IDENTIFIERS, Waiter};
 use crate::domain::delivery::Failure;
+use crate::logic::attempt_log::Step;
 use crate::logic::classify::mqtt;
+use crate::transport::timeline::Timeline;
 
 /// Requests that the event loop has not taken yet: all that may be in flight, and a goodbye.
 const REQUESTS: usize = super::MAX_PIPELINED as usize + 1;
@@ -128,9 +130,13 @@ impl Link {
             }
             self.line.freed.notified().await;
         }
+        let timeline = Timeline::current();
+        if let Some(timeline) = &timeline {
+            timeline.begin(Step::Publish);
+        }
         // No await from here until the library has it: its order is the order of the waiters.
         let (answer, wait) = oneshot::channel();
-        self.line.flight.borrow_mut().submit(Waiter { answer, place: Some(place) });
+        self.line.flight.borrow_mut().submit(Waiter { answer, place: Some(place), timeline });
         let request = self.client.publish_bytes(topic, QoS::ExactlyOnce, self.dialer.retain, body);
         if !matches!(request.now_or_never(), Some(Ok(()))) {
             // There is room for all that may be in flight: the event loop is gone.
@@ -212,6 +218,9 @@ impl Line {
         match event {
             Event::Outgoing(Sent::Publish(identifier)) => {
                 self.flight.borrow_mut().sent(*identifier);
+            }
+            Event::Incoming(Packet::PubRec(received)) => {
+                self.flight.borrow().received(received.pkid);
             }
             Event::Incoming(Packet::PubComp(end)) => {
                 self.flight.borrow_mut().completed(end.pkid);

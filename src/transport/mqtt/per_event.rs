@@ -8,14 +8,15 @@ use std::time::Duration;
 
 use futures_util::future::LocalBoxFuture;
 use rumqttc::{AsyncClient, Event, EventLoop, Outgoing as Sent, Packet, QoS};
-use tokio::sync::Semaphore;
+use tokio::sync::{AcquireError, Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 
 use super::dial::Dialer;
 use super::failure;
 use crate::domain::delivery::{Failure, Outcome, Outgoing};
+use crate::logic::attempt_log::Step;
 use crate::logic::classify;
-use crate::transport::Publisher;
+use crate::transport::{Publisher, timeline};
 
 /// How long a goodbye may take. The event is delivered by then, whatever comes of it.
 const GOODBYE: Duration = Duration::from_secs(1);
@@ -34,10 +35,19 @@ impl PerEvent {
         Self { dialer, places: Semaphore::new(places.into()) }
     }
 
+    async fn place(&self) -> Result<SemaphorePermit<'_>, AcquireError> {
+        if let Ok(place) = self.places.try_acquire() {
+            return Ok(place);
+        }
+        timeline::begin(Step::Queue);
+        self.places.acquire().await
+    }
+
     async fn attempt(&self, outgoing: &Outgoing) -> Result<(), Failure> {
         let (topic, body) = self.dialer.admit(outgoing)?;
         let connecting = async {
-            let place = self.places.acquire().await;
+            let place = self.place().await;
+            timeline::begin(Step::Connect);
             let (client, mut events) = self.dialer.client(1, REQUESTS);
             self.dialer.connect(&mut events).await.map(|()| (place, client, events))
         };
@@ -45,6 +55,7 @@ impl PerEvent {
             .await
             .map_err(|_| self.dialer.connect_timed_out())??;
         let publishing = async {
+            timeline::begin(Step::Publish);
             let target = &self.dialer.target;
             client
                 .publish_bytes(topic, QoS::ExactlyOnce, self.dialer.retain, body)
@@ -55,6 +66,7 @@ impl PerEvent {
         timeout(self.dialer.publish_timeout, publishing)
             .await
             .map_err(|_| self.dialer.publish_timed_out())??;
+        timeline::end();
         // Delivered. What becomes of the goodbye changes nothing.
         let _ = timeout(GOODBYE, goodbye(&client, &mut events)).await;
         Ok(())
@@ -67,6 +79,8 @@ async fn completed(events: &mut EventLoop) -> Result<(), Box<rumqttc::Connection
     loop {
         match events.poll().await {
             Ok(event) if is_end(&event) => return Ok(()),
+            Ok(Event::Outgoing(Sent::Publish(_))) => timeline::begin(Step::Pubrec),
+            Ok(Event::Incoming(Packet::PubRec(_))) => timeline::begin(Step::Pubcomp),
             Ok(_) => {}
             // What was read together with the end of the connection still counts.
             Err(_) if events.state.events.iter().any(is_end) => return Ok(()),

@@ -16,7 +16,8 @@ use super::MAX_PIPELINED;
 use super::dial::Dialer;
 use super::link::Link;
 use crate::domain::delivery::{Failure, Outcome, Outgoing};
-use crate::transport::Publisher;
+use crate::logic::attempt_log::Step;
+use crate::transport::{Publisher, timeline};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
@@ -64,6 +65,7 @@ impl Persistent {
 
     async fn attempt(&self, outgoing: &Outgoing) -> Result<(), Failure> {
         let (topic, body) = self.dialer.admit(outgoing)?;
+        timeline::begin(Step::Queue);
         let link = self.link();
         let connecting = async {
             link.up().await?;

@@ -63,6 +63,7 @@ async fn a_test_says_what_came_of_it_and_counts_for_nothing() {
         assert_eq!(tested["error_type"], error);
         assert!(tested["detail"].as_str().unwrap().contains(&answer.to_string()), "{tested:#}");
         assert!(tested["remedy"].is_string(), "{tested:#}");
+        assert!(!tested["phases"].as_array().unwrap().is_empty(), "{tested:#}");
     }
     let known = json!({"event_type": "Batch", "event_trigger": "batch_run_status"});
     assert_eq!(listener.post(test, &known).await.0, 200);
@@ -95,15 +96,63 @@ async fn a_second_test_waits_for_the_first() {
 }
 
 #[actix_rt::test]
-async fn attempts_are_asked_by_endpoint_event_and_number() {
+async fn attempts_are_shown_newest_first_by_event_and_number() {
     let partner = Partner::start(Answer::Status(200));
     let listener = Listener::open(&endpoint("erp", &partner, "")).ready().await;
     let attempts = "/api/endpoints/erp/attempts";
-    for query in ["", "?limit=1", "?event_id=e-1", "?event_id=e-1&limit=1000"] {
-        let (code, answer) = listener.get(&format!("{attempts}{query}")).await;
-        assert_eq!((code, &answer["endpoint"]), (200, &json!("erp")), "{query}");
+    assert_eq!(listener.get(attempts).await.1["attempts"], json!([]));
+    for n in 0..3 {
+        listener.bus.publish(event(n)).unwrap();
+        eventually("it has arrived", || partner.count() == n + 1).await;
     }
-    for query in ["?limit=x", "?limit=-1", "?limt=1"] {
+    partner.answers(Answer::Status(401));
+    let (_, tested) = listener.post("/api/endpoints/erp/test", &json!({})).await;
+    let test = tested["event_id"].as_str().unwrap();
+    let shown = listener.board.endpoint(&name("erp")).unwrap();
+    eventually("all are noted", || shown.attempts().len() == 4).await;
+
+    let (_, all) = listener.get(attempts).await;
+    let ids = |answer: &Value| -> Vec<String> {
+        let attempts = answer["attempts"].as_array().unwrap();
+        attempts.iter().map(|attempt| attempt["event_id"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(ids(&all), [test, "e-2", "e-1", "e-0"]);
+    let (failed, good) = (&all["attempts"][0], &all["attempts"][1]);
+    for (attempt, key, value) in [
+        (failed, "lane", json!("test")),
+        (failed, "event", json!("lockgate.test")),
+        (failed, "outcome", json!("misconfigured")),
+        (failed, "error_type", json!("http_401")),
+        (good, "lane", json!("express")),
+        (good, "event", json!("batch.batch_run_status")),
+        (good, "outcome", json!("delivered")),
+        (good, "attempt", json!(1)),
+        (good, "error_type", Value::Null),
+        (good, "status", json!(200)),
+    ] {
+        assert_eq!(attempt[key], value, "{key} in {attempt:#}");
+    }
+    let phases = good["phases"].as_array().unwrap();
+    let names: Vec<&str> = phases.iter().map(|phase| phase["name"].as_str().unwrap()).collect();
+    assert!(names.contains(&"first_byte"), "{names:?}");
+    let together: f64 = phases.iter().map(|phase| phase["ms"].as_f64().unwrap()).sum();
+    assert!(together <= good["took_ms"].as_f64().unwrap() + 0.001, "{good:#}");
+
+    for (query, wanted) in [
+        ("?limit=1", vec![test]),
+        ("?limit=10000", vec![test, "e-2", "e-1", "e-0"]),
+        ("?event_id=e-1", vec!["e-1"]),
+        ("?event_id=e-1&limit=1", vec!["e-1"]),
+        ("?event_id=none", vec![]),
+    ] {
+        let (code, answer) = listener.get(&format!("{attempts}{query}")).await;
+        assert_eq!(
+            (code, ids(&answer)),
+            (200, wanted.into_iter().map(String::from).collect()),
+            "{query}"
+        );
+    }
+    for query in ["?limit=x", "?limit=-1", "?limit=0", "?limit=10001", "?limt=1"] {
         assert_eq!(listener.get(&format!("{attempts}{query}")).await.0, 422, "{query}");
     }
     assert_eq!(listener.get("/api/endpoints/nobody/attempts").await.0, 404);

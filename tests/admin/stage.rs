@@ -40,6 +40,7 @@ pub fn admin(listen: &str, token: Option<&str>, hosts: &[&str]) -> Admin {
         listen: listen.parse().unwrap(),
         token: token.map(|text| Secret::from(text.to_owned())),
         hosts: hosts.iter().map(ToString::to_string).collect(),
+        attempt_log: 200,
     }
 }
 

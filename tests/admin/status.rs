@@ -62,6 +62,20 @@ async fn the_status_shows_the_instance_the_source_and_every_endpoint() {
     assert_eq!((&erp["last_error"], &erp["next_probe"]), (&Value::Null, &Value::Null));
     assert_eq!(flaky["counters"]["parked"], 3);
     assert!(flaky["last_error"]["text"].as_str().unwrap().contains("503"), "{flaky:#}");
+    assert!(flaky["last_error"]["remedy"].is_string(), "{flaky:#}");
+    let at: jiff::Timestamp = flaky["last_error"]["at"].as_str().unwrap().parse().unwrap();
+    assert!(at >= started, "{flaky:#}");
+    for (what, shown) in [("source", source), ("erp", &erp), ("off", &off)] {
+        assert_eq!(shown["rates"].as_array().unwrap().len(), 180, "{what}");
+    }
+    let total = |shown: &Value| -> f64 {
+        shown["rates"].as_array().unwrap().iter().map(|rate| rate.as_f64().unwrap()).sum()
+    };
+    // Each of them is a rate over five seconds.
+    assert!((total(source) * 5.0 - 4.0).abs() < 0.01 && (total(&erp) * 5.0 - 3.0).abs() < 0.01);
+    assert!(erp["rate"].as_f64().unwrap() > 0.0 && off["rate"].as_f64() == Some(0.0));
+    assert!(erp["p50_ms"].as_f64().unwrap() <= erp["p99_ms"].as_f64().unwrap());
+    assert_eq!((&off["p50_ms"], &source["oldest_unsettled_seconds"]), (&Value::Null, &Value::Null));
     assert_eq!((&off["state"], &off["enabled"]), (&json!("paused"), &json!(false)));
     assert_eq!(off["transport"], "mqtt");
 

@@ -6,9 +6,10 @@
 use actix_web::{HttpRequest, web};
 
 use super::request::{Change, body, name, unknown};
-use super::view::{Endpoint, Endpoints, Paused, TestRequest, Tested};
+use super::view::{Endpoint, Endpoints, Paused, Phase, TestRequest, Tested, milliseconds};
 use super::{Shared, status};
 use crate::actors::controls::ControlError;
+use crate::actors::endpoint::Tried;
 use crate::admin::problem::Problem;
 use crate::domain::delivery::Outcome;
 use crate::domain::names::Name;
@@ -143,17 +144,14 @@ pub(super) async fn test(
     let event = test_event(kind, id, world::now(), intake.organization, intake.environment);
     let change = Change::new("test", &request);
     let done = shared.controls.test(&name, event).await.map_err(|error| refused(&error));
-    let tested = done.map(|tried| {
-        let took_ms = tried.took.as_secs_f64() * 1e3;
-        tested(&name, tried.event_id, tried.outcome, took_ms)
-    });
+    let tested = done.map(|tried| tested(&name, tried));
     let about = tested.as_ref().map(|tested| format!("{} {}", tested.event_id, tested.outcome));
     change.came_to(Some(&name), about);
     tested.map(web::Json)
 }
 
-fn tested(name: &Name, event_id: String, outcome: Outcome, took_ms: f64) -> Tested {
-    let (outcome, status, failure) = match outcome {
+fn tested(name: &Name, tried: Tried) -> Tested {
+    let (outcome, status, failure) = match tried.outcome {
         Outcome::Delivered { status } => ("delivered", status, None),
         Outcome::Failed(failure) => (failure.class.as_str(), None, Some(failure)),
     };
@@ -161,13 +159,13 @@ fn tested(name: &Name, event_id: String, outcome: Outcome, took_ms: f64) -> Test
     let (error_type, detail) = failure.map(|failure| (failure.reason, failure.detail)).unzip();
     Tested {
         endpoint: name.to_string(),
-        event_id,
+        event_id: tried.event_id,
         outcome,
         error_type,
         detail,
-        remedy: remedy.map(str::to_owned),
+        remedy,
         status,
-        took_ms,
-        phases: Vec::new(),
+        took_ms: milliseconds(tried.took),
+        phases: Phase::all(&tried.phases),
     }
 }

@@ -10,11 +10,12 @@ use actix_web::web;
 use jiff::Timestamp;
 
 use super::Shared;
-use super::view::{Counters, Endpoint, Instance, LastError, Source, Status};
+use super::view::{Counters, Endpoint, Instance, LastError, Source, Status, milliseconds};
 use crate::actors::board::Shown;
 use crate::config::Config;
 use crate::config::endpoint;
 use crate::logic::moment;
+use crate::logic::remedy::remedy;
 use crate::world;
 
 /// Digits of the configuration's digest that are shown.
@@ -63,10 +64,10 @@ fn source(shared: &Shared, config: &Config) -> Source {
         rejected: shown.rejected.get(),
         unwanted: shown.unwanted.get(),
         in_flight: shown.in_flight(),
-        rate: 0.0,
-        rates: Vec::new(),
-        depth: None,
-        oldest_unsettled_seconds: None,
+        rate: shown.rate(),
+        rates: shown.rates(),
+        depth: shown.depth.get(),
+        oldest_unsettled_seconds: shown.oldest_unsettled().map(|age| age.as_secs_f64()),
     }
 }
 
@@ -82,6 +83,7 @@ pub(super) fn endpoints(shared: &Shared) -> Vec<Endpoint> {
 /// One endpoint.
 pub(super) fn endpoint(configured: &endpoint::Endpoint, shown: &Arc<Shown>) -> Endpoint {
     let (status, counters) = (shown.status(), &shown.counters);
+    let percentiles = shown.percentiles();
     Endpoint {
         name: configured.name.to_string(),
         transport: configured.transport.kind(),
@@ -90,7 +92,11 @@ pub(super) fn endpoint(configured: &endpoint::Endpoint, shown: &Arc<Shown>) -> E
         paused: shown.paused.load(Ordering::Relaxed),
         state: status.health.as_str(),
         since: status.since.map(moment::format),
-        last_error: status.last_error.map(|text| LastError { text, remedy: None, at: None }),
+        last_error: status.last_error.map(|error| LastError {
+            remedy: remedy(&error.reason),
+            text: error.text,
+            at: Some(moment::format(error.at)),
+        }),
         next_probe: status.next_probe.map(moment::format),
         counters: Counters {
             routed: counters.routed.get(),
@@ -102,11 +108,11 @@ pub(super) fn endpoint(configured: &endpoint::Endpoint, shown: &Arc<Shown>) -> E
             stale: counters.stale.get(),
             in_flight: counters.in_flight(),
         },
-        parked: None,
-        dead: None,
-        rate: 0.0,
-        rates: Vec::new(),
-        p50_ms: None,
-        p99_ms: None,
+        parked: shown.parked.get(),
+        dead: shown.dead.get(),
+        rate: shown.rate(),
+        rates: shown.rates(),
+        p50_ms: percentiles.map(|of| milliseconds(of.p50)),
+        p99_ms: percentiles.map(|of| milliseconds(of.p99)),
     }
 }

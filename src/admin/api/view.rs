@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use crate::logic::attempt_log;
 use crate::logic::dead_view::LetterView;
 
 /// One instance, its source and its endpoints.
@@ -118,7 +119,7 @@ pub struct LastError {
     /// What failed, in words.
     pub text: String,
     /// What to do.
-    pub remedy: Option<String>,
+    pub remedy: Option<&'static str>,
     /// When.
     pub at: Option<String>,
 }
@@ -172,7 +173,7 @@ pub struct Tested {
     /// The failure in a sentence.
     pub detail: Option<String>,
     /// What to do.
-    pub remedy: Option<String>,
+    pub remedy: Option<&'static str>,
     /// The HTTP status, where there was one.
     pub status: Option<u16>,
     /// How long it took.
@@ -191,6 +192,22 @@ pub struct Phase {
     pub ms: f64,
 }
 
+/// A duration in milliseconds.
+pub(super) fn milliseconds(duration: std::time::Duration) -> f64 {
+    duration.as_secs_f64() * 1e3
+}
+
+impl Phase {
+    /// The phases of an attempt.
+    pub(super) fn all(phases: &[attempt_log::Phase]) -> Vec<Self> {
+        let of = |phase: &attempt_log::Phase| Self {
+            name: phase.step.as_str(),
+            ms: milliseconds(phase.took),
+        };
+        phases.iter().map(of).collect()
+    }
+}
+
 /// An endpoint's last attempts in this instance.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Attempts {
@@ -203,7 +220,7 @@ pub struct Attempts {
 /// One attempt.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Attempt {
-    /// When it ended.
+    /// When it began.
     pub at: String,
     /// The event's id.
     pub event_id: String,

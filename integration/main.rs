@@ -8,6 +8,7 @@
     reason = "this crate is tests from end to end"
 )]
 
+mod admin;
 mod amqp;
 mod bus;
 mod bus_faults;

@@ -190,6 +190,13 @@ impl Lockgate {
     }
 }
 
+impl Lockgate {
+    /// The URL of an admin path, which begins with `/`.
+    pub fn url(&self, path: &str) -> String {
+        format!("http://127.0.0.1:{}{path}", self.admin)
+    }
+}
+
 /// Where the counters of a `/metrics` text disagree, in words.
 fn difference(text: &str) -> Option<String> {
     let sum = |name: &str, label: &str| -> f64 {

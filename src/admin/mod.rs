@@ -1,30 +1,36 @@
-//! Floor 5: the admin listener. What an operator and a scraper may ask over HTTP.
+//! Floor 5: the admin listener. What an operator, a program and a scraper may ask over HTTP.
 //!
-//! Owns the listener and who may ask: `Host` must name this listener, so that no web page can
-//! reach it through a name of its own; where it listens beyond loopback, or a token is
-//! configured, the bearer token must come along. `/healthz` alone is free of both, because it says
-//! nothing. Refuses to know how events flow: readiness comes in as a function. Read [`metrics`]
-//! next.
+//! Owns the listener and what it answers from. Who may ask is decided at the [`door`]; what is
+//! answered stands in [`api`], and each answer that says no is a [`problem::Problem`]. Refuses to know
+//! how events flow: it reads the board, and asks [`crate::actors::controls`] and the bus for the rest.
+//! Read [`api`] next, then [`orders`].
 
+pub mod api;
+mod door;
 pub mod metrics;
+pub mod orders;
+pub mod problem;
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_web::body::{BoxBody, MessageBody};
-use actix_web::dev::{Server, ServiceRequest, ServiceResponse};
-use actix_web::http::{StatusCode, header};
-use actix_web::middleware::{DefaultHeaders, Next, from_fn};
-use actix_web::{App, HttpResponse, HttpServer, guard, web};
+use actix_web::dev::Server;
+use actix_web::http::header;
+use actix_web::middleware::{DefaultHeaders, from_fn};
+use actix_web::{App, HttpServer, web};
+use arc_swap::ArcSwap;
 use futures_util::future::BoxFuture;
+use jiff::Timestamp;
 use metrics_exporter_prometheus::PrometheusHandle;
-use subtle::ConstantTimeEq as _;
 
-use crate::config::{self, Problems};
+use self::door::Door;
+use self::orders::Orders;
+use crate::actors::controls::Controls;
+use crate::bus::Bus;
+use crate::config::{self, Config};
 use crate::domain::names::Name;
-use crate::logic::secret::Secret;
 
 /// Connections at once; more wait in the listener's backlog.
 const MAX_CONNECTIONS: usize = 256;
@@ -42,23 +48,36 @@ pub enum Readiness {
     NotConsuming(String),
 }
 
-/// What a reload has come to.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Which process answers.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// Unique for each running process.
+    pub id: String,
+    /// The machine's name, if known.
+    pub host: Option<String>,
+    /// When it started.
+    pub started_at: Timestamp,
+}
+
+/// What a reload has changed: endpoints by name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Reloaded {
-    /// Endpoints that are new.
+    /// Endpoints that were not there before.
     pub added: Vec<Name>,
-    /// Endpoints that are there no more. Their queues stay.
+    /// Endpoints that are no longer there.
     pub removed: Vec<Name>,
-    /// Endpoints with other settings.
+    /// Endpoints whose settings are others now.
     pub changed: Vec<Name>,
-    /// How many stay as they are.
+    /// How many endpoints go on as they were.
     pub unchanged: usize,
-    /// Of the configuration that is in force now.
+    /// The new configuration's digest.
     pub digest: String,
 }
 
-/// Asks for a reload. What is wrong with the new configuration comes back, and nothing has changed.
-pub type Reload = Arc<dyn Fn() -> BoxFuture<'static, Result<Reloaded, Problems>> + Send + Sync>;
+/// Reads the configuration anew and goes on with it; all problems where it cannot be used. It is
+/// asked for once at a time, and never dropped half done.
+pub type Reload =
+    Arc<dyn Fn() -> BoxFuture<'static, Result<Reloaded, config::Problems>> + Send + Sync>;
 
 /// What the listener answers from.
 #[derive(Clone)]
@@ -67,54 +86,81 @@ pub struct AdminState {
     pub readiness: Arc<dyn Fn() -> Readiness + Send + Sync>,
     /// Renders `/metrics`.
     pub metrics: PrometheusHandle,
-    /// Takes the configuration over anew.
+    /// What may be done to the bridge, and the board.
+    pub controls: Controls,
+    /// Where the dead letters are.
+    pub bus: Arc<dyn Bus>,
+    /// The configuration that is in force; a reload stores the next one.
+    pub config: Arc<ArcSwap<Config>>,
+    /// Which process this is.
+    pub identity: Identity,
+    /// Reads the configuration anew.
     pub reload: Reload,
+    /// What is done on behalf of callers and outlives their connections.
+    pub orders: Orders,
 }
 
-/// Binds the listener. The server runs when it is awaited or spawned, and handles no signals of
-/// its own. The address tells the port where `listen` left it to the system. Must be called on an
-/// actix system.
+/// A listener that is bound and answers nobody yet: who connects waits.
+pub struct Listening {
+    listener: TcpListener,
+    address: SocketAddr,
+    door: Door,
+}
+
+/// Binds the listener.
 ///
 /// # Errors
 /// When the address cannot be bound, or is not loopback and there is no token.
-pub fn serve(admin: &config::Admin, state: AdminState) -> io::Result<(Server, SocketAddr)> {
+pub fn bind(admin: &config::Admin) -> io::Result<Listening> {
     if !admin.listen.ip().is_loopback() && admin.token.is_none() {
         let message = format!("admin.listen {} is not loopback: set admin.token", admin.listen);
         return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
     }
-    let handle = state.metrics.clone();
-    let door = web::Data::new(Door::new(admin));
-    let state = web::Data::new(state);
-    let server = HttpServer::new(move || {
-        App::new()
-            .app_data(state.clone())
-            .app_data(door.clone())
-            .wrap(from_fn(at_the_door))
-            .wrap(security_headers())
-            .route("/healthz", reading().to(healthz))
-            .route("/readyz", reading().to(readyz))
-            .route("/metrics", reading().to(scrape))
-    })
-    .workers(1)
-    .max_connections(MAX_CONNECTIONS)
-    .client_request_timeout(REQUEST_TIMEOUT)
-    .shutdown_timeout(1)
-    .disable_signals()
-    .bind(admin.listen)?;
-    let address = server.addrs().first().copied().unwrap_or(admin.listen);
-    actix_rt::spawn(async move {
-        loop {
-            tokio::time::sleep(UPKEEP).await;
-            handle.run_upkeep();
-        }
-    });
-    Ok((server.run(), address))
+    let listener = TcpListener::bind(admin.listen)?;
+    let address = listener.local_addr()?;
+    Ok(Listening { listener, address, door: Door::new(admin) })
 }
 
-fn reading() -> actix_web::Route {
-    web::route().guard(guard::Any(guard::Get()).or(guard::Head()))
+impl Listening {
+    /// Where it listens; tells the port where the configuration left it to the system.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Answers. The server runs when it is awaited or spawned, and handles no signals of its own.
+    /// Must be called on an actix system.
+    ///
+    /// # Errors
+    /// When the listener cannot be used.
+    pub fn serve(self, state: AdminState) -> io::Result<Server> {
+        let handle = state.metrics.clone();
+        let door = web::Data::new(self.door);
+        let api = api::Shared::new(state);
+        let server = HttpServer::new(move || {
+            App::new()
+                .app_data(door.clone())
+                .configure(|app| api::routes(app, &api))
+                .wrap(from_fn(door::at_the_door))
+                .wrap(security_headers())
+        })
+        .workers(1)
+        .max_connections(MAX_CONNECTIONS)
+        .client_request_timeout(REQUEST_TIMEOUT)
+        .shutdown_timeout(1)
+        .disable_signals()
+        .listen(self.listener)?;
+        actix_rt::spawn(async move {
+            loop {
+                tokio::time::sleep(UPKEEP).await;
+                handle.run_upkeep();
+            }
+        });
+        Ok(server.run())
+    }
 }
 
+/// On every answer that does not say otherwise itself.
 fn security_headers() -> DefaultHeaders {
     DefaultHeaders::new()
         .add((header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"))
@@ -122,115 +168,4 @@ fn security_headers() -> DefaultHeaders {
         .add((header::X_FRAME_OPTIONS, "DENY"))
         .add((header::REFERRER_POLICY, "no-referrer"))
         .add((header::CACHE_CONTROL, "no-store"))
-}
-
-async fn healthz() -> &'static str {
-    "ok\n"
-}
-
-async fn readyz(state: web::Data<AdminState>) -> HttpResponse {
-    match (state.readiness)() {
-        Readiness::Consuming => plain(StatusCode::OK, "consuming\n".into()),
-        Readiness::NotConsuming(reason) => {
-            plain(StatusCode::SERVICE_UNAVAILABLE, format!("not consuming: {reason}\n"))
-        }
-    }
-}
-
-async fn scrape(state: web::Data<AdminState>) -> HttpResponse {
-    HttpResponse::Ok()
-        .content_type("text/plain; version=0.0.4; charset=utf-8")
-        .body(state.metrics.render())
-}
-
-fn plain(status: StatusCode, text: String) -> HttpResponse {
-    HttpResponse::build(status).content_type("text/plain; charset=utf-8").body(text)
-}
-
-/// Who may come in.
-struct Door {
-    hosts: Vec<String>,
-    token: Option<Secret>,
-}
-
-impl Door {
-    fn new(admin: &config::Admin) -> Self {
-        let mut hosts: Vec<String> = ["localhost", "127.0.0.1", "[::1]"].map(String::from).into();
-        hosts.push(host_of(&admin.listen.to_string()));
-        hosts.extend(admin.hosts.iter().map(|host| host_of(host)));
-        Self { hosts, token: admin.token.clone() }
-    }
-
-    /// Every name by which the request calls this listener is one of its own, and there is one.
-    fn is_called_rightly(&self, request: &ServiceRequest) -> bool {
-        let in_the_line = request.uri().host().map(host_of);
-        let in_headers = request.headers().get_all(header::HOST);
-        let mut names =
-            in_headers.map(|value| value.to_str().map_or_else(|_| String::new(), host_of));
-        let mut called = in_the_line.into_iter().chain(&mut names).peekable();
-        called.peek().is_some() && called.all(|name| self.hosts.contains(&name))
-    }
-
-    fn has_the_token(&self, request: &ServiceRequest) -> bool {
-        let Some(token) = &self.token else { return true };
-        let given = request.headers().get(header::AUTHORIZATION).and_then(|v| v.to_str().ok());
-        given
-            .and_then(|text| text.split_once(' '))
-            .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
-            .is_some_and(|(_, given)| {
-                token.expose().as_bytes().ct_eq(given.trim().as_bytes()).into()
-            })
-    }
-}
-
-/// The host of `host:port`, in lower case; `[::1]` keeps its brackets.
-fn host_of(authority: &str) -> String {
-    let end = match authority.find(']') {
-        Some(bracket) => bracket + 1,
-        None => authority.find(':').unwrap_or(authority.len()),
-    };
-    authority.get(..end).unwrap_or(authority).to_ascii_lowercase()
-}
-
-async fn at_the_door(
-    request: ServiceRequest,
-    next: Next<impl MessageBody + 'static>,
-) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
-    let refused = match request.app_data::<web::Data<Door>>() {
-        _ if request.path() == "/healthz" => None,
-        Some(door) if !door.is_called_rightly(&request) => Some(plain(
-            StatusCode::MISDIRECTED_REQUEST,
-            "this listener is not called so: add the name to admin.hosts\n".into(),
-        )),
-        Some(door) if door.has_the_token(&request) => None,
-        _ => {
-            let mut answer = plain(StatusCode::UNAUTHORIZED, "the admin token is missing\n".into());
-            let challenge = header::HeaderValue::from_static("Bearer realm=\"lockgate\"");
-            answer.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
-            Some(answer)
-        }
-    };
-    match refused {
-        Some(answer) => Ok(request.into_response(answer)),
-        None => next.call(request).await.map(ServiceResponse::map_into_boxed_body),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::host_of;
-
-    #[test]
-    fn a_host_is_compared_without_its_port_and_case() {
-        for (authority, host) in [
-            ("LocalHost", "localhost"),
-            ("localhost:8080", "localhost"),
-            ("[::1]:8080", "[::1]"),
-            ("[::1]", "[::1]"),
-            ("127.0.0.1:1", "127.0.0.1"),
-            ("", ""),
-        ] {
-            assert_eq!(host_of(authority), host);
-        }
-    }
 }

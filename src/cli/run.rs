@@ -5,14 +5,17 @@
 
 mod reload;
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, OnceLock};
 
+use arc_swap::ArcSwap;
+use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Context, Fault};
 use crate::actors::board::Board;
-use crate::admin::{self, AdminState, Readiness};
+use crate::admin::orders::Orders;
+use crate::admin::{self, AdminState, Identity, Readiness};
 use crate::app::{self, Bridge};
 use crate::bus::Bus;
 use crate::bus::rabbitmq::RabbitMq;
@@ -70,25 +73,29 @@ async fn bridge(
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let hangup = signal(SignalKind::hangup())?;
+    let started_at = world::now();
     // The listener is bound first: a port that is taken is told before anything is consumed.
-    let shown: Arc<OnceLock<Arc<Board>>> = Arc::default();
-    let asked = Arc::clone(&shown);
-    let readiness = move || {
-        if asked.get().is_some_and(|board| board.source.consuming.load(Ordering::Relaxed)) {
-            Readiness::Consuming
-        } else {
-            Readiness::NotConsuming("no consumer on the source queue; the log says why".into())
-        }
-    };
-    let (desk, requests) = reload::desk();
-    let reload: admin::Reload = Arc::new(move || desk.ask());
-    let state = AdminState { readiness: Arc::new(readiness), metrics, reload };
-    let (server, address) = admin::serve(&config.admin, state).map_err(|error| Fault::Failed {
+    let cannot_listen = |error| Fault::Failed {
         message: format!("cannot listen on admin.listen {}: {error}", config.admin.listen),
         hint: Some("where another process has the port, choose another in [admin] listen".into()),
-    })?;
-    let bridge = Bridge::start(config, bus, instance);
-    let _ = shown.set(bridge.board());
+    };
+    let listening = admin::bind(&config.admin).map_err(cannot_listen)?;
+    let address = listening.address();
+    let bridge = Bridge::start(config, Arc::clone(&bus), instance);
+    let orders = Orders::new(Handle::current());
+    let in_force = Arc::new(ArcSwap::from_pointee(config.clone()));
+    let (desk, requests) = reload::desk();
+    let state = AdminState {
+        readiness: readiness(bridge.board()),
+        metrics,
+        controls: bridge.controls(),
+        bus,
+        config: Arc::clone(&in_force),
+        identity: Identity { id: instance.id.clone(), host: host(), started_at },
+        reload: Arc::new(move || desk.ask()),
+        orders: orders.clone(),
+    };
+    let server = listening.serve(state).map_err(cannot_listen)?;
     let server_handle = server.handle();
     actix_rt::spawn(server);
     tracing::info!(
@@ -99,14 +106,20 @@ async fn bridge(
         admin = %address,
         "lockgate runs"
     );
+    let applied = |config: &Config| in_force.store(Arc::new(config.clone()));
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
         // What a reload has begun when a signal comes, the stop ends.
-        () = reload::serve(&bridge, location, hangup, requests, |_| {}) => {}
+        () = reload::serve(&bridge, location, hangup, requests, applied) => {}
     }
+    let stop = async {
+        // They need the bus, which the bridge closes.
+        orders.stop().await;
+        bridge.stop().await;
+    };
     let stopped = tokio::select! {
-        () = bridge.stop() => true,
+        () = stop => true,
         _ = terminate.recv() => false,
         _ = interrupt.recv() => false,
     };
@@ -116,4 +129,21 @@ async fn bridge(
     }
     tracing::warn!("a second signal: ending at once; what is unacknowledged stays on the bus");
     Err(Fault::failed("ended by a second signal before everything was settled"))
+}
+
+/// Whether the bridge consumes, as the board shows it.
+fn readiness(board: Arc<Board>) -> Arc<dyn Fn() -> Readiness + Send + Sync> {
+    Arc::new(move || {
+        if board.source.consuming.load(Ordering::Relaxed) {
+            Readiness::Consuming
+        } else {
+            Readiness::NotConsuming("no consumer on the source queue; the log says why".into())
+        }
+    })
+}
+
+/// The machine's name, where the system says it in this way.
+fn host() -> Option<String> {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").ok()?;
+    Some(name.trim().to_owned()).filter(|name| !name.is_empty())
 }

@@ -5,6 +5,8 @@
 //! attempted ([`revived`]). Refuses to move anything: that is [`crate::bus::dead`]. Read
 //! [`super::parcel`] for the headers.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use lapin::types::AMQPValue;
 
@@ -46,6 +48,8 @@ pub struct Letter {
     pub last_attempt_at: Option<Timestamp>,
     /// Since when it is dead.
     pub dead_since: Option<Timestamp>,
+    /// When lockgate itself stored it last; RabbitMQ may have moved it since.
+    pub parked_at: Option<Timestamp>,
     /// The size of its body, in bytes.
     pub bytes: usize,
 }
@@ -75,6 +79,7 @@ impl Letter {
             first_attempt_at: time("first-attempt-at"),
             last_attempt_at: time("last-attempt-at"),
             dead_since,
+            parked_at: time("parked-at"),
             bytes: message.body.len(),
         }
     }
@@ -107,8 +112,8 @@ impl Moved {
 /// What a letter does not say meets no condition.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
-    /// Exactly this event.
-    pub event_id: Option<String>,
+    /// Exactly these events.
+    pub event_ids: Option<BTreeSet<String>>,
     /// Events of this kind, compared in normal form.
     pub kind: Option<Pattern>,
     /// Exactly this reason.
@@ -129,11 +134,12 @@ impl Filter {
     /// Whether it means this letter.
     #[must_use]
     pub fn matches(&self, letter: &Letter) -> bool {
-        let same =
-            |wanted: &Option<String>, found: &Option<String>| wanted.is_none() || wanted == found;
+        let named = |ids: &BTreeSet<String>| {
+            letter.event_id.as_ref().is_some_and(|event_id| ids.contains(event_id))
+        };
         let since = |holds: &dyn Fn(Timestamp) -> bool| letter.dead_since.is_some_and(holds);
-        same(&self.event_id, &letter.event_id)
-            && same(&self.reason, &letter.reason)
+        self.event_ids.as_ref().is_none_or(named)
+            && (self.reason.is_none() || self.reason == letter.reason)
             && self.kind.as_ref().is_none_or(|kind| is_of(kind, letter))
             && self.dead_by.is_none_or(|by| since(&|at| at <= by))
             && self.dead_after.is_none_or(|after| since(&|at| at > after))
@@ -264,7 +270,7 @@ mod tests {
     fn what_rabbitmq_itself_moved_shows_its_reason_and_its_time() {
         let found = Letter::of(&moved(&letter(&record(), 4), "delivery_limit", 9));
         assert_eq!(found.reason.as_deref(), Some("delivery_limit"));
-        assert_eq!(found.dead_since, Some(at(9)));
+        assert_eq!((found.dead_since, found.parked_at), (Some(at(9)), Some(at(4))));
         assert_eq!(found.attempts, 7);
     }
 
@@ -282,11 +288,14 @@ mod tests {
         let letter = Letter::of(&letter(&record(), 100));
         let kind = |text: &str| Some(text.parse().unwrap());
         let text = |text: &str| Some(text.to_owned());
+        let ids = |ids: &[&str]| Some(ids.iter().map(ToString::to_string).collect());
         let none = Filter::default;
         for (what, filter, meant) in [
             ("nothing asked", none(), true),
-            ("its id", Filter { event_id: text("e-1"), ..none() }, true),
-            ("another id", Filter { event_id: text("e-2"), ..none() }, false),
+            ("its id", Filter { event_ids: ids(&["e-1"]), ..none() }, true),
+            ("its id among others", Filter { event_ids: ids(&["e-0", "e-1"]), ..none() }, true),
+            ("other ids", Filter { event_ids: ids(&["e-2", "e-3"]), ..none() }, false),
+            ("no id at all", Filter { event_ids: ids(&[]), ..none() }, false),
             ("its kind", Filter { kind: kind("procedure run/STEP_EXECUTION"), ..none() }, true),
             ("its kind, dotted", Filter { kind: kind("procedure_run.*"), ..none() }, true),
             ("another kind", Filter { kind: kind("Batch/*"), ..none() }, false),
@@ -298,7 +307,7 @@ mod tests {
             ("too old", Filter { dead_after: Some(at(100)), ..none() }, false),
             (
                 "one of two",
-                Filter { event_id: text("e-1"), reason: text("timeout"), ..none() },
+                Filter { event_ids: ids(&["e-1"]), reason: text("timeout"), ..none() },
                 false,
             ),
         ] {
@@ -311,7 +320,7 @@ mod tests {
     fn what_a_letter_does_not_say_meets_no_condition() {
         let silent = Letter::default();
         for filter in [
-            Filter { event_id: Some(String::new()), ..Filter::default() },
+            Filter { event_ids: Some([String::new()].into()), ..Filter::default() },
             Filter { kind: Some("*/*".parse().unwrap()), ..Filter::default() },
             Filter { reason: Some(String::new()), ..Filter::default() },
             Filter { dead_by: Some(Timestamp::MAX), ..Filter::default() },

@@ -5,10 +5,10 @@
 //! [`moment`]; [`message_file`] for messages that people write, [`message_json`] for what they
 //! read), [`routing`] (who gets it), [`body`], [`ecmascript`] (both over [`json_scan`] and
 //! [`json_parts`]), [`filter`], [`topic`], [`signing`] (what is sent), [`classify`] (what came of
-//! it), [`settle`], [`retry`], [`breaker`], [`lane`] (what happens next), [`prefetch`] (how much is
+//! it; [`remedy`]: what to do about it), [`settle`], [`retry`], [`breaker`], [`lane`] (what happens next), [`prefetch`] (how much is
 //! taken at once), [`parcel`] (how it is parked), [`frame`] (so that it can be), [`dead`] (what
-//! becomes of a dead letter), [`ledger`] (when the bus message is acknowledged), [`attempt_log`] and
-//! [`pace`] (what operators see of it), [`secret`], [`sealing`].
+//! becomes of a dead letter), [`dead_view`] (how it is shown), [`ledger`] (when the bus message is
+//! acknowledged), [`attempt_log`] and [`pace`] (what operators see of it), [`secret`], [`sealing`].
 
 pub mod attempt_log;
 pub mod attribute;
@@ -16,6 +16,7 @@ pub mod body;
 pub mod breaker;
 pub mod classify;
 pub mod dead;
+pub mod dead_view;
 pub mod ecmascript;
 pub mod filter;
 pub mod frame;
@@ -31,6 +32,7 @@ pub mod moment;
 pub mod pace;
 pub mod parcel;
 pub mod prefetch;
+pub mod remedy;
 pub mod retry;
 pub mod routing;
 pub mod sealing;

@@ -105,7 +105,7 @@ pub async fn a_replay_moves_exactly_what_is_meant(fixture: &dyn Fixture) {
     let stop = CancellationToken::new();
     let (tally, end) = carry_out(&*bus, &order, &stop, |_| {}).await.unwrap();
     assert!(matches!(end, End::Done), "{end:?}");
-    assert_eq!(tally, Tally { round: 1_000, taken: 250, skipped: 750 });
+    assert_eq!(tally, Tally { round: 1_000, meant: 250, taken: 250, skipped: 750 });
     shows(&*bus, Queue::Parked(endpoint()), 250).await;
     shows(&*bus, Queue::Dead(endpoint()), 750).await;
     let parked = drained(&*bus, Queue::Parked(endpoint()), 250).await;
@@ -143,7 +143,7 @@ pub async fn a_purge_removes_exactly_what_is_meant(fixture: &dyn Fixture) {
     filter.reason = None;
     let order = Order { endpoint: endpoint(), filter, act: Act::Purge, pace: None };
     let done = carry_out(&*bus, &order, &CancellationToken::new(), |_| {}).await.unwrap();
-    assert_eq!(done.0, Tally { round: 200, taken: 200, skipped: 0 });
+    assert_eq!(done.0, Tally { round: 200, meant: 200, taken: 200, skipped: 0 });
     shows(&*bus, Queue::Dead(endpoint()), 0).await;
     shows(&*bus, Queue::Parked(endpoint()), 0).await;
 }

@@ -62,6 +62,8 @@ pub struct Order {
 pub struct Tally {
     /// Letters of the round: those that were ready when it began.
     pub round: u32,
+    /// Letters that were meant, as far as it has seen them.
+    pub meant: u32,
     /// Letters that were meant, and are replayed or purged.
     pub taken: u32,
     /// Letters that were not meant, and are in the queue still.
@@ -222,6 +224,7 @@ impl Work<'_> {
         let (tag, letter) = (delivery.tag, delivery.message);
         self.ledger.received(tag, 1, self.began.elapsed());
         let meant = self.order.filter.matches(&Letter::of(&letter));
+        self.tally.meant += u32::from(meant);
         if let (true, Some(pace)) = (meant, self.order.pace) {
             self.next = self.next.max(Instant::now()) + pace;
         }
@@ -262,7 +265,8 @@ impl Work<'_> {
         (self.moved, self.told) = (Instant::now(), false);
     }
 
-    async fn acknowledge(&self, due: Vec<Ack>) -> Result<(), BusError> {
+    // Not `&self`: an order may be carried out on any thread, and what is under way is not shared.
+    async fn acknowledge(&mut self, due: Vec<Ack>) -> Result<(), BusError> {
         for Ack { tag, multiple } in due {
             self.feed.subscription.control.ack(tag, multiple).await?;
         }

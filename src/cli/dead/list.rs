@@ -19,7 +19,7 @@ use crate::bus::{Bus, Queue};
 use crate::config::Config;
 use crate::domain::names::Name;
 use crate::logic::dead::Letter;
-use crate::logic::moment;
+use crate::logic::dead_view::LetterView;
 use crate::world;
 
 /// What `dead list` is told.
@@ -223,33 +223,14 @@ fn as_json(depths: &Depths, found: &Found) -> Value {
             "waiting": own.waiting, "looked_at": looked.map(|(_, looked)| looked.seen),
         })
     });
+    let letters = found.letters.iter();
+    let letters = letters.map(|(name, letter)| LetterView::new(name, letter.clone()));
     let rungs = depths.rungs.iter().map(|(delay, depth)| (rung(*delay), json!(depth)));
     json!({
         "endpoints": endpoints.collect::<Vec<_>>(),
         "waiting": rungs.collect::<serde_json::Map<_, _>>(),
         "rejected": depths.rejected,
         "orphaned": depths.orphaned,
-        "letters": found.letters.iter().map(|(name, letter)| letter_json(name, letter)).collect::<Vec<_>>(),
-    })
-}
-
-/// What is known of a letter, but for its headers and its body.
-pub(super) fn letter_json(endpoint: &Name, letter: &Letter) -> Value {
-    let time = |at: Option<Timestamp>| at.map(moment::format);
-    json!({
-        "endpoint": endpoint.as_str(),
-        "event_id": letter.event_id,
-        "event_type": letter.event_type,
-        "event_trigger": letter.event_trigger,
-        "configuration": letter.configuration,
-        "reason": letter.reason,
-        "last_error": letter.last_error,
-        "attempts": letter.attempts,
-        "panics": letter.panics,
-        "received_at": time(letter.received_at),
-        "first_attempt_at": time(letter.first_attempt_at),
-        "last_attempt_at": time(letter.last_attempt_at),
-        "dead_since": time(letter.dead_since),
-        "bytes": letter.bytes,
+        "letters": letters.collect::<Vec<_>>(),
     })
 }

@@ -73,7 +73,7 @@ struct Wanted {
 impl Wanted {
     fn filter(&self, now: Timestamp) -> Filter {
         Filter {
-            event_id: self.id.clone(),
+            event_ids: self.id.clone().map(|id| [id].into()),
             kind: self.kind.clone(),
             reason: self.reason.clone(),
             dead_by: self.older_than.map(|age| before(now, age)),

@@ -211,7 +211,7 @@ async fn perform(
         bar.set_style(style);
     }
     let tell = |news| match news {
-        News::Progress(Tally { round, taken, skipped }) => {
+        News::Progress(Tally { round, taken, skipped, .. }) => {
             bar.set_length(u64::from(round));
             bar.set_position(u64::from(taken) + u64::from(skipped));
         }

@@ -5,16 +5,15 @@
 use std::io::{self, IsTerminal as _, Write};
 use std::ops::ControlFlow;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::list::letter_json;
 use super::table::{printable, printable_lines};
 use super::{Context, Fault, fault, grouped, letters, on_bus};
 use crate::bus::dead::{LOOK, look};
-use crate::domain::delivery::{Headers, Message};
+use crate::domain::delivery::Message;
 use crate::domain::names::Name;
 use crate::logic::dead::Letter;
-use crate::logic::{message_json, parcel};
+use crate::logic::dead_view::{LetterView, original, written};
 
 /// What `dead show` is told.
 #[derive(Debug, clap::Args)]
@@ -81,25 +80,11 @@ pub fn show(context: &mut Context<'_>, arguments: &Arguments) -> Result<(), Faul
     Ok(())
 }
 
-/// The headers that lockgate and RabbitMQ have written, less how often the letter was looked at.
-fn written(message: &Message) -> Headers {
-    let own = |name: &str| name.starts_with("lockgate-") || name.starts_with("x-");
-    let looks = |name: &str| matches!(name, "x-delivery-count" | "x-acquired-count");
-    let mut headers = message.properties.headers().clone().unwrap_or_default().inner().clone();
-    headers.retain(|name, _| own(name.as_str()) && !looks(name.as_str()));
-    headers.into()
-}
-
-/// The message as it came from the platform, as far as the letter knows.
-fn original(letter: &Message) -> Message {
-    parcel::unpack(letter).map_or_else(|| parcel::bare(letter), |(message, _)| message)
-}
-
 fn as_json(endpoint: &Name, letter: &Message) -> Value {
-    let mut all = letter_json(endpoint, &Letter::of(letter));
+    let mut all = json!(LetterView::new(endpoint, Letter::of(letter)));
     if let Value::Object(all) = &mut all {
-        all.insert("headers".into(), message_json::headers(&written(letter)));
-        all.insert("message".into(), message_json::message(&original(letter)));
+        all.insert("headers".into(), written(letter));
+        all.insert("message".into(), original(letter));
     }
     all
 }
@@ -110,9 +95,8 @@ fn print(endpoint: &Name, letter: &Message, out: &mut dyn Write) -> io::Result<(
         Value::String(text) => writeln!(out, "{name}: {}", printable(text)),
         other => writeln!(out, "{name}: {}", printable(&other.to_string())),
     };
-    let facts = letter_json(endpoint, &Letter::of(letter));
-    let own = message_json::headers(&written(letter));
-    let came = message_json::message(&original(letter));
+    let facts = json!(LetterView::new(endpoint, Letter::of(letter)));
+    let (own, came) = (written(letter), original(letter));
     for (title, table) in [
         ("", Some(&facts)),
         ("header ", Some(&own)),

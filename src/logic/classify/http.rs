@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use crate::domain::delivery::{Class, Failure};
+use crate::logic::remedy::status_remedy;
 
 /// What a final status means; `None` is success (2xx).
 ///
@@ -30,7 +31,7 @@ pub fn class(status: u16) -> Option<Class> {
 #[must_use]
 pub fn failure(status: u16, what: &str, retry_after: Option<Duration>) -> Option<Failure> {
     let class = class(status)?;
-    let detail = match remedy(status) {
+    let detail = match told(status) {
         Some(remedy) => format!("{what}: answered {status}: {remedy}"),
         None => format!("{what}: answered {status}"),
     };
@@ -39,25 +40,13 @@ pub fn failure(status: u16, what: &str, retry_after: Option<Duration>) -> Option
     Some(failure)
 }
 
-/// What somebody can do about the common ones.
-fn remedy(status: u16) -> Option<&'static str> {
-    Some(match status {
-        100..=199 => "an interim status is no answer",
-        300..=399 => "a redirect that is not followed: configure the place it leads to",
-        400 | 422 => "the endpoint does not accept this body",
-        401 => "check the configured credentials",
-        403 => "the credentials lack the right to do this",
-        404 => "check the path of the configured URL",
-        405 | 501 => "the URL does not take POST: check it",
-        407 => "a proxy on the way wants credentials",
-        410 => "the endpoint is gone: ask the partner for the new URL",
-        413 => "the body is too large for the endpoint",
-        415 => "the endpoint does not take application/json",
-        431 => "a header is too large for the endpoint",
-        429 => "the endpoint wants fewer requests: a rate_limit may help",
-        505 => "the endpoint does not speak HTTP/1.1",
-        _ => return None,
-    })
+/// The remedy of a status that says something of its own.
+fn told(status: u16) -> Option<&'static str> {
+    let telling = matches!(
+        status,
+        100..=401 | 403..=405 | 407 | 410 | 413 | 415 | 422 | 429 | 431 | 501 | 505
+    );
+    status_remedy(status).filter(|_| telling)
 }
 
 #[cfg(test)]

@@ -1,102 +1,33 @@
-//! The admin listener over real sockets: what it answers, and to whom.
+//! The door over real sockets: who is let in, who is not, and what they are told.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    reason = "this crate is tests from end to end"
-)]
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 
-use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-
-use lockgate::admin::{AdminState, Readiness, metrics, serve};
-use lockgate::config::{Admin, Problems};
-use lockgate::logic::secret::Secret;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use lockgate::meter;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
 
-const TOKEN: &str = "a-token-for-tests";
-
-/// A listener that is consuming until told otherwise.
-struct Listener {
-    address: SocketAddr,
-    consuming: Arc<AtomicBool>,
-}
-
-fn admin(listen: &str, token: Option<&str>, hosts: &[&str]) -> Admin {
-    Admin {
-        listen: listen.parse().unwrap(),
-        token: token.map(|text| Secret::from(text.to_owned())),
-        hosts: hosts.iter().map(ToString::to_string).collect(),
-        attempt_log: 200,
-    }
-}
-
-fn start(admin: &Admin) -> Listener {
-    let consuming = Arc::new(AtomicBool::new(true));
-    let asked = Arc::clone(&consuming);
-    let readiness = move || {
-        if asked.load(Ordering::Relaxed) {
-            Readiness::Consuming
-        } else {
-            Readiness::NotConsuming("no connection to the bus".into())
-        }
-    };
-    let state = state(Arc::new(readiness));
-    let (server, address) = serve(admin, state).unwrap();
-    actix_rt::spawn(server);
-    Listener { address, consuming }
-}
-
-fn state(readiness: Arc<dyn Fn() -> Readiness + Send + Sync>) -> AdminState {
-    let nothing = || Box::pin(std::future::ready(Err(Problems::default()))) as _;
-    AdminState { readiness, metrics: metrics::install().unwrap(), reload: Arc::new(nothing) }
-}
-
-/// One request on a connection of its own: the status and the whole answer, head in lower case.
-async fn ask(address: SocketAddr, line: &str, headers: &[&str]) -> (u16, String) {
-    let mut stream = TcpStream::connect(address).await.unwrap();
-    let mut request = format!("{line} HTTP/1.1\r\nConnection: close\r\n");
-    for header in headers {
-        request.push_str(header);
-        request.push_str("\r\n");
-    }
-    stream.write_all(format!("{request}\r\n").as_bytes()).await.unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.unwrap();
-    let status = answer.split(' ').nth(1).unwrap().parse().unwrap();
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-    (status, format!("{}\r\n\r\n{body}", head.to_ascii_lowercase()))
-}
-
-#[track_caller]
-fn is(answer: &(u16, String), status: u16, part: &str) {
-    assert_eq!(answer.0, status, "{}", answer.1);
-    assert!(answer.1.contains(part), "no {part:?} in {}", answer.1);
-}
+use super::schema::documented;
+use super::stage::{Listener, TOKEN, admin, ask, is};
 
 #[actix_rt::test]
 async fn it_is_alive_and_ready_while_events_are_consumed() {
-    let listener = start(&admin("127.0.0.1:0", None, &[]));
+    let listener = Listener::start(&admin("127.0.0.1:0", None, &[]));
     let address = listener.address;
     is(&ask(address, "GET /healthz", &["Host: localhost"]).await, 200, "ok");
     is(&ask(address, "GET /readyz", &["Host: localhost"]).await, 200, "consuming");
 
-    listener.consuming.store(false, Ordering::Relaxed);
+    listener.consumes(false);
     is(&ask(address, "GET /healthz", &["Host: localhost"]).await, 200, "ok");
     let unready = ask(address, "GET /readyz", &["Host: localhost"]).await;
     is(&unready, 503, "not consuming: no connection to the bus");
 
-    listener.consuming.store(true, Ordering::Relaxed);
+    listener.consumes(true);
     is(&ask(address, "GET /readyz", &["Host: localhost"]).await, 200, "consuming");
 }
 
 #[actix_rt::test]
 async fn what_was_counted_can_be_scraped() {
-    let listener = start(&admin("127.0.0.1:0", None, &[]));
+    let listener = Listener::start(&admin("127.0.0.1:0", None, &[]));
     meter::attempt("scraped", "delivered", "", std::time::Duration::from_millis(30));
     let answer = ask(listener.address, "GET /metrics", &["Host: localhost"]).await;
     is(&answer, 200, "content-type: text/plain; version=0.0.4");
@@ -108,7 +39,8 @@ async fn what_was_counted_can_be_scraped() {
 
 #[actix_rt::test]
 async fn only_its_own_names_are_answered() {
-    let listener = start(&admin("127.0.0.2:0", None, &["Gate.example", "other.example:9000"]));
+    let listener =
+        Listener::start(&admin("127.0.0.2:0", None, &["Gate.example", "other.example:9000"]));
     let address = listener.address;
     for host in [
         "localhost",
@@ -137,7 +69,7 @@ async fn only_its_own_names_are_answered() {
 
 #[actix_rt::test]
 async fn with_a_token_everything_but_being_alive_needs_it() {
-    let listener = start(&admin("127.0.0.1:0", Some(TOKEN), &[]));
+    let listener = Listener::start(&admin("127.0.0.1:0", Some(TOKEN), &[]));
     let address = listener.address;
     is(&ask(address, "GET /healthz", &["Host: localhost"]).await, 200, "ok");
     for path in ["/readyz", "/metrics", "/anything"] {
@@ -162,24 +94,74 @@ async fn with_a_token_everything_but_being_alive_needs_it() {
         let answer = ask(address, "GET /readyz", &["Host: localhost", &header]).await;
         is(&answer, 200, "consuming");
     }
+    // A browser asks its user, and sends the token as a password.
+    let refused = ask(address, "GET /readyz", &["Host: localhost"]).await;
+    is(&refused, 401, "www-authenticate: basic realm=\"lockgate\", charset=\"utf-8\"");
+    for (pair, status) in [
+        (format!("operator:{TOKEN}"), 200),
+        (format!(":{TOKEN}"), 200),
+        (format!("operator:{TOKEN}X"), 401),
+        (format!("{TOKEN}:operator"), 401),
+        (format!("operator:x:{TOKEN}"), 401),
+        ("operator:".to_owned(), 401),
+        (TOKEN.to_owned(), 401),
+    ] {
+        let header = format!("Authorization: Basic {}", STANDARD.encode(&pair));
+        let answer = ask(address, "GET /readyz", &["Host: localhost", &header]).await;
+        assert_eq!(answer.0, status, "{pair}: {}", answer.1);
+    }
     // The token does not excuse a foreign name.
     let header = format!("Authorization: Bearer {TOKEN}");
     is(&ask(address, "GET /readyz", &["Host: evil.example", &header]).await, 421, "admin.hosts");
 }
 
-#[actix_rt::test]
-async fn beyond_loopback_it_does_not_start_without_a_token() {
-    let state = state(Arc::new(|| Readiness::Consuming));
-    let refused = serve(&admin("0.0.0.0:0", None, &[]), state.clone()).err().unwrap();
+#[test]
+fn beyond_loopback_it_does_not_listen_without_a_token() {
+    let refused = lockgate::admin::bind(&admin("0.0.0.0:0", None, &[])).err().unwrap();
     assert!(refused.to_string().contains("admin.token"), "{refused}");
-    assert!(serve(&admin("0.0.0.0:0", Some(TOKEN), &[]), state).is_ok());
+    assert!(lockgate::admin::bind(&admin("0.0.0.0:0", Some(TOKEN), &[])).is_ok());
+}
+
+/// An address of this machine that is not loopback's, if it has one. Nothing is sent.
+fn other_address() -> Option<IpAddr> {
+    let socket = UdpSocket::bind("0.0.0.0:0").ok()?;
+    socket.connect("192.0.2.1:9").ok()?;
+    Some(socket.local_addr().ok()?.ip()).filter(|ip| !ip.is_loopback() && !ip.is_unspecified())
+}
+
+#[actix_rt::test]
+async fn beyond_loopback_nothing_but_being_alive_is_answered_without_the_token() {
+    let other = other_address();
+    let name = other.map_or_else(|| "gate.example".to_owned(), |ip| ip.to_string());
+    let listener = Listener::start(&admin("0.0.0.0:0", Some(TOKEN), &[&name]));
+    let port = listener.address.port();
+    let mut asked: Vec<(String, String)> = documented();
+    assert!(asked.len() > 10, "{asked:?}");
+    asked.push(("GET".into(), "/".into()));
+    asked.push(("GET".into(), "/nothing".into()));
+    asked.push(("DELETE".into(), "/api/endpoints/erp".into()));
+    for ip in [Some("127.0.0.1".parse().unwrap()), other].into_iter().flatten() {
+        let address = SocketAddr::new(ip, port);
+        let host = format!("Host: {address}");
+        for (method, path) in &asked {
+            let line = format!("{method} {}", path.replace(['{', '}'], ""));
+            let headers = [&host, "Content-Type: application/json", "Content-Length: 0"];
+            let answer = ask(address, &line, &headers).await;
+            let wanted = if path == "/healthz" { 200 } else { 401 };
+            assert_eq!(answer.0, wanted, "{line} at {address}: {}", answer.1);
+        }
+        let token = format!("Authorization: Bearer {TOKEN}");
+        let answer = ask(address, "GET /api/status", &[&host, &token]).await;
+        is(&answer, 200, "\"instance\"");
+        assert!(!answer.1.contains(TOKEN), "{}", answer.1);
+    }
 }
 
 #[actix_rt::test]
 async fn every_answer_carries_the_security_headers() {
-    let listener = start(&admin("127.0.0.1:0", Some(TOKEN), &[]));
+    let listener = Listener::start(&admin("127.0.0.1:0", Some(TOKEN), &[]));
     for (path, host) in
-        [("/healthz", "localhost"), ("/metrics", "localhost"), ("/metrics", "evil.example")]
+        [("/healthz", "localhost"), ("/api/status", "localhost"), ("/api/status", "evil.example")]
     {
         let host = format!("Host: {host}");
         let (_, answer) = ask(listener.address, &format!("GET {path}"), &[&host]).await;
@@ -197,7 +179,7 @@ async fn every_answer_carries_the_security_headers() {
 
 #[actix_rt::test]
 async fn unknown_paths_and_other_methods_change_nothing() {
-    let listener = start(&admin("127.0.0.1:0", None, &[]));
+    let listener = Listener::start(&admin("127.0.0.1:0", None, &[]));
     let address = listener.address;
     is(&ask(address, "GET /nothing", &["Host: localhost"]).await, 404, "");
     let posted = ask(address, "POST /metrics", &["Host: localhost", "Content-Length: 0"]).await;

@@ -12,6 +12,7 @@ mod admin;
 mod amqp;
 mod bus;
 mod bus_faults;
+mod canary;
 mod compose;
 mod dead;
 mod faults;

@@ -151,9 +151,12 @@ impl Listener {
         let bridge = Bridge::start(&config, Arc::clone(&bus), &instance);
         let consuming = Arc::new(AtomicBool::new(true));
         let asked = Arc::clone(&consuming);
-        let readiness = move || match asked.load(Ordering::Relaxed) {
-            true => Readiness::Consuming,
-            false => Readiness::NotConsuming("no connection to the bus".into()),
+        let readiness = move || {
+            if asked.load(Ordering::Relaxed) {
+                Readiness::Consuming
+            } else {
+                Readiness::NotConsuming("no connection to the bus".into())
+            }
         };
         let config = Arc::new(ArcSwap::from_pointee(config));
         let next_reload: NextReload = Arc::new(Mutex::new(Ok(Reloaded::default())));

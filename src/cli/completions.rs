@@ -44,7 +44,7 @@ pub fn completions(context: &mut Context<'_>, arguments: &Completions) -> Result
 pub fn man(context: &mut Context<'_>, arguments: &Man) -> Result<(), Fault> {
     let Some(folder) = &arguments.out else {
         let mut page = Vec::new();
-        clap_mangen::Man::new(command()).render(&mut page)?;
+        titled(command()).render(&mut page)?;
         context.out.write_all(&page)?;
         return Ok(());
     };
@@ -63,10 +63,16 @@ fn command() -> Command {
     Cli::command().disable_help_subcommand(true)
 }
 
+/// The page of a command, which says what it belongs to.
+fn titled(command: Command) -> clap_mangen::Man {
+    let source = concat!("lockgate ", env!("CARGO_PKG_VERSION"));
+    clap_mangen::Man::new(command).source(source).manual("lockgate")
+}
+
 /// Writes the page of a command and those of the commands below it; says how many.
 fn pages(command: &Command, folder: &Path) -> std::io::Result<usize> {
     let mut count = 1;
-    clap_mangen::Man::new(command.clone()).generate_to(folder)?;
+    titled(command.clone()).generate_to(folder)?;
     for below in command.get_subcommands().filter(|below| !below.is_hide_set()) {
         count += pages(below, folder)?;
     }

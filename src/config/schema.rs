@@ -22,7 +22,11 @@ pub fn schema() -> Value {
     RecursiveTransform(without_null).transform(&mut schema);
     let mut schema = schema.to_value();
     if let Some(root) = schema.as_object_mut() {
-        root.insert("title".into(), "Configuration of lockgate".into());
+        // People read its beginning.
+        if let Some(draft) = root.remove("$schema") {
+            root.shift_insert(0, "$schema".into(), draft);
+        }
+        root.shift_insert(1, "title".into(), "Configuration of lockgate".into());
     }
     without_required(&mut schema);
     // The defaults are compiled in, and every other test reads them.

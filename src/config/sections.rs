@@ -23,6 +23,7 @@ use crate::logic::secret::Secret;
 
 /// The longest timeout: longer than this, deliveries would stay unacknowledged for too long.
 pub(super) const MAX_TIMEOUT: Duration = Duration::from_secs(300);
+
 /// A configuration file of lockgate, `<environment>.toml`.
 ///
 /// It is laid over the built-in defaults, and environment variables over it: any value may come
@@ -60,9 +61,9 @@ pub(super) struct Tables {
     _secrets: IgnoredAny,
 }
 
+/// For the Metadata block, where an event names none of its own.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-/// For the Metadata block, where an event names none of its own.
 pub(super) struct OrganizationTable {
     /// The organization's id.
     id: String,
@@ -92,9 +93,9 @@ pub(super) fn bounded(
     }
 }
 
+/// The HTTP listener for operators.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-/// The HTTP listener for operators.
 pub(super) struct AdminTable {
     /// Address and port. Beyond loopback `token` is required.
     #[schemars(extend("examples" = ["127.0.0.1:8080", "0.0.0.0:8080", "[::1]:8080"]))]
@@ -151,9 +152,9 @@ impl AdminTable {
     }
 }
 
+/// The log.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-/// The log.
 pub(super) struct TelemetryTable {
     /// Its form.
     log_format: LogFormat,
@@ -165,9 +166,9 @@ impl TelemetryTable {
     }
 }
 
+/// The process.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-/// The process.
 pub(super) struct RuntimeTable {
     /// Threads for endpoints, 1 to 64. Default: as many as cores, at most 4.
     #[schemars(range(min = 1, max = 64))]

@@ -25,9 +25,9 @@ use crate::transport::tls::TlsSettings;
 /// The largest event: what RabbitMQ itself takes.
 const MAX_EVENT: u64 = 128 * 1024 * 1024;
 
+/// The platform's bus: a RabbitMQ.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-/// The platform's bus: a RabbitMQ.
 pub(super) struct SourceTable {
     /// Where it is: `amqp://host:5672/%2f` or `amqps://…`. May hold user and password. Required.
     #[schemars(schema_with = "url_schema")]

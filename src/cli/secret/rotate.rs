@@ -164,3 +164,57 @@ fn cannot(what: &str, path: &Path, cause: &io::Error, hint: &str) -> Fault {
     let message = format!("cannot {what} {}: {cause}", path.display());
     Fault::Failed { message, hint: (!hint.is_empty()).then(|| hint.to_owned()) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Change, Environment, Location};
+
+    /// A file with `text`, planned as if `before` stood in it.
+    fn planned(folder: &Path, name: &str, text: &str, before: &str) -> Planned {
+        let path = folder.join(name);
+        fs::write(&path, text).expect("written");
+        let change = Change { path: "a.b".into(), from: "old".into(), to: "new".into() };
+        let rotated = Rotated { text: "new".into(), changes: vec![change], current: 0 };
+        Planned { path, before: before.into(), rotated }
+    }
+
+    /// What is told where the second of three files cannot be put in its place, and their texts.
+    fn interrupted(first: &str) -> (String, String, [String; 3]) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let files = vec![
+            planned(folder.path(), "a.toml", "old", first),
+            planned(folder.path(), "b.toml", "old", "other"),
+            planned(folder.path(), "c.toml", "old", "old"),
+        ];
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let mut context = Context {
+            location: Location { folder: folder.path().into(), environment: "a".into() },
+            environment: Environment::default(),
+            out: &mut out,
+            err: &mut err,
+        };
+        let told = write(&mut context, files).expect_err("the second file was changed");
+        let Fault::Failed { message, hint } = told else { panic!("{told:?}") };
+        let text = |name| fs::read_to_string(folder.path().join(name)).expect("there");
+        assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 3, "nothing is left");
+        (message, hint.unwrap_or_default(), ["a.toml", "b.toml", "c.toml"].map(text))
+    }
+
+    #[test]
+    fn where_a_file_cannot_be_put_in_its_place_it_is_said_which_ones_are() {
+        let (message, hint, texts) = interrupted("old");
+        assert!(message.contains("b.toml: somebody else has changed it"), "{message}");
+        assert!(hint.contains("sealed anew already: ") && hint.contains("a.toml; "), "{hint}");
+        assert!(hint.contains("keep both, and rotate again"), "{hint}");
+        assert_eq!(texts, ["new", "old", "old"]);
+    }
+
+    #[test]
+    fn where_the_first_file_cannot_be_put_in_its_place_none_has_changed() {
+        let (message, hint, texts) = interrupted("other");
+        assert!(message.contains("a.toml: somebody else has changed it"), "{message}");
+        assert_eq!(hint, "no file has changed");
+        assert_eq!(texts, ["old", "old", "old"]);
+    }
+}

@@ -128,6 +128,8 @@ fn schema_and_loader_agree() {
         (source("[admin]\nlisten = '127.0.0.1:1'\nhosts = ['a.b']"), true),
         (source("[admin]\nhosts = ['https://a.b/']"), false),
         (source("[admin]\nhosts = 'a.b'"), false),
+        (source("[admin]\nattempt_log = 0"), true),
+        (source("[admin]\nattempt_log = 10001"), false),
         (source("[telemetry]\nlog_format = 'json'"), true),
         (source("[telemetry]\nlog_format = 'yaml'"), false),
         (source("[runtime]\nthreads = 64\nshutdown_grace = '0s'"), true),

@@ -25,6 +25,7 @@ mod node;
 mod panics;
 mod phases;
 mod proxy;
+mod rotation;
 #[allow(dead_code, reason = "the tests under load use the rest")]
 mod support;
 mod transport_contract;

@@ -4,6 +4,8 @@
 //! usage) and how failures are told. One file is one command. Read [`check`] first.
 
 pub mod check;
+pub mod completions;
+pub mod config;
 pub mod dead;
 #[cfg(feature = "demo")]
 pub mod demo;
@@ -60,9 +62,16 @@ enum Command {
     /// Shows everything at work in this process alone.
     #[cfg(feature = "demo")]
     Demo(demo::Arguments),
-    /// Makes keys and seals credentials.
+    /// Makes keys, seals credentials, and seals them anew.
     #[command(subcommand)]
     Secret(secret::Command),
+    /// Says what a configuration file may hold.
+    #[command(subcommand)]
+    Config(config::Command),
+    /// Prints a shell's completions.
+    Completions(completions::Completions),
+    /// Prints the manual's page, or writes one for each command.
+    Man(completions::Man),
 }
 
 /// Why a command did not do what it was asked.
@@ -184,6 +193,9 @@ fn dispatch(cli: Cli, out: &mut dyn Write, err: &mut dyn Write) -> Result<(), Fa
         #[cfg(feature = "demo")]
         Command::Demo(arguments) => demo::demo(&mut context, &arguments),
         Command::Secret(command) => secret::secret(&mut context, command),
+        Command::Config(command) => config::config(&mut context, &command),
+        Command::Completions(arguments) => completions::completions(&mut context, &arguments),
+        Command::Man(arguments) => completions::man(&mut context, &arguments),
     }
 }
 

@@ -1,7 +1,10 @@
 //! `lockgate secret`: makes keys and seals credentials.
 //!
 //! Owns how a value gets in (a prompt that shows nothing, or a pipe) and out. Refuses to overwrite a
-//! key file. Read [`crate::logic::secret`] for what sealing is.
+//! key file. Read [`rotate`] for how a key is replaced, [`crate::logic::secret`] for what sealing is.
+
+mod rotate;
+mod staged;
 
 use std::io::{IsTerminal as _, Read as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -35,6 +38,11 @@ pub enum Command {
         #[arg(long, value_name = "FILE")]
         key_file: Option<PathBuf>,
     },
+    /// Seals every sealed value of the configuration's folder anew, with the first key.
+    ///
+    /// `secret keygen --out new.key`; name it first in `secrets.key_files`, before the old one; rotate;
+    /// then remove the old one. In between both are valid. Comments and formatting stay as they are.
+    Rotate(rotate::Arguments),
 }
 
 /// Does it.
@@ -45,6 +53,7 @@ pub fn secret(context: &mut Context<'_>, command: Command) -> Result<(), Fault> 
     match command {
         Command::Keygen { out } => keygen(context, out.as_deref()),
         Command::Seal { path, key_file } => seal(context, &path, key_file.as_deref()),
+        Command::Rotate(arguments) => rotate::rotate(context, &arguments),
     }
 }
 

@@ -7,6 +7,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use figment::value::Value;
+use schemars::{JsonSchema, Schema, json_schema};
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 
@@ -19,6 +20,7 @@ use crate::domain::names::Name;
 use crate::logic::body::BodyForm;
 use crate::logic::breaker::BreakerSettings;
 use crate::logic::retry::RetrySettings;
+use crate::logic::schema::DurationText;
 use crate::transport::{Complaint, Transport, amqp, mqtt, rest, webhook};
 
 /// One endpoint.
@@ -82,30 +84,54 @@ impl FromStr for RateLimit {
 /// The transports' tables, in the order in which they are named to people.
 const TRANSPORTS: [&str; 4] = ["mqtt", "rest", "webhook", "amqp"];
 
-#[derive(Deserialize)]
+/// A partner's endpoint: how it is treated, and exactly one transport's table.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Table {
+#[schemars(transform = exactly_one_transport)]
+pub(super) struct Table {
+    /// `false`: what comes for it is parked in its own queue. Default `true`.
     #[serde(default = "yes")]
     enabled: bool,
+    /// Its own events, `type/trigger` or a dotted name; `*` stands for one whole part.
     #[serde(default)]
+    #[schemars(inner(pattern(r"^[^/.]+\.[^/]+$|^[^/]+/.+$")))]
     events: Vec<String>,
+    /// The body's form. Default: `named` for webhooks, and for named events on mqtt; else `event`.
     body: Option<BodyForm>,
+    /// Attempts at once, 1 to 1000. Default 32; 20 for a persistent mqtt session.
+    #[schemars(range(min = 1, max = 1_000))]
     max_in_flight: Option<u16>,
+    /// How long it may hold others back before it goes over to its own queue: 1 ms to 5 min.
     #[serde(default = "default_patience", with = "humantime_serde")]
+    #[schemars(with = "DurationText")]
     patience: Duration,
+    /// Attempts it is sent at most: a number from 1 to 1000000 a second, minute or hour. Default: no limit.
+    #[schemars(regex(pattern = r"^\+?0*[1-9][0-9]{0,6}/[smh]$"), extend("examples" = ["50/s", "100/m", "1000/h"]))]
     rate_limit: Option<String>,
+    /// When a failed attempt is repeated, and when no more.
     #[serde(default)]
     retry: RetrySettings,
+    /// When it is left alone for a while.
     #[serde(default)]
     breaker: BreakerSettings,
     #[serde(rename = "mqtt")]
+    #[schemars(with = "Option<mqtt::Settings>")]
     _mqtt: Option<IgnoredAny>,
     #[serde(rename = "rest")]
+    #[schemars(with = "Option<rest::Settings>")]
     _rest: Option<IgnoredAny>,
     #[serde(rename = "webhook")]
+    #[schemars(with = "Option<webhook::Settings>")]
     _webhook: Option<IgnoredAny>,
     #[serde(rename = "amqp")]
+    #[schemars(with = "Option<amqp::Settings>")]
     _amqp: Option<IgnoredAny>,
+}
+
+/// What the derived schema cannot know: one of the transports' tables, and no more.
+fn exactly_one_transport(schema: &mut Schema) {
+    let one = TRANSPORTS.map(|kind| json_schema!({ "required": [kind] }));
+    schema.insert("oneOf".into(), one.into_iter().map(Schema::to_value).collect());
 }
 
 fn yes() -> bool {

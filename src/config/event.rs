@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 
 use figment::value::Value;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::extract::{extract, scrub};
@@ -15,15 +16,24 @@ use crate::logic::body::Rendering;
 use crate::logic::filter::Filter;
 use crate::logic::routing::{EventConfiguration, Pattern};
 
-#[derive(Deserialize)]
+/// These events go to these endpoints, rendered so.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Table {
+pub(super) struct Table {
+    /// `false`: its events are dropped, as those that nobody wants. Default `true`.
     #[serde(default = "yes")]
     enabled: bool,
+    /// The events, `type/trigger` or a dotted name; `*` stands for one whole part. Required.
+    #[schemars(length(min = 1), inner(pattern(r"^[^/.]+\.[^/]+$|^[^/]+/.+$")))]
     events: Vec<String>,
+    /// The names of the endpoints. Required.
+    #[schemars(length(min = 1))]
     endpoints: Vec<String>,
+    /// Adds the Metadata block at the end of the body.
     #[serde(default)]
     metadata_in_payload: bool,
+    /// A jq program that makes the payload, for printing events only. Default: none.
+    #[schemars(extend("examples" = ["{label: .sublot, qty: .quantity}"]))]
     payload: Option<String>,
 }
 

@@ -129,17 +129,7 @@ impl Layers {
         match Toml::from_str::<Dict>(text) {
             Ok(data) => self.lay(name.into(), data),
             Err(cause) => {
-                let before = cause.span().and_then(|span| text.get(..span.start));
-                let at = before.map_or(String::new(), |before| {
-                    let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
-                    format!(", line {}, column {column}", before.matches('\n').count() + 1)
-                });
-                self.problems.push(Problem {
-                    path: String::new(),
-                    file: format!("{name}{at}"),
-                    message: format!("not TOML: {}", cause.message().replace('\n', ", ")),
-                    hint: None,
-                });
+                self.problems.push(not_toml(name, text, cause.span(), cause.message()));
             }
         }
     }
@@ -201,6 +191,26 @@ impl Layers {
 
 const SET_BY: &str = "environment variable ";
 const DEFAULTS_NAME: &str = "the built-in defaults";
+
+/// A file that cannot be parsed: where, and why.
+pub(super) fn not_toml(
+    name: &str,
+    text: &str,
+    span: Option<std::ops::Range<usize>>,
+    message: &str,
+) -> Problem {
+    let before = span.and_then(|span| text.get(..span.start));
+    let at = before.map_or(String::new(), |before| {
+        let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
+        format!(", line {}, column {column}", before.matches('\n').count() + 1)
+    });
+    Problem {
+        path: String::new(),
+        file: format!("{name}{at}"),
+        message: format!("not TOML: {}", message.replace('\n', ", ")),
+        hint: None,
+    }
+}
 
 /// One step down along the path. Keys may hold dots, so the longest that fits is taken.
 fn step<'a>(value: &'a Value, rest: &mut &str) -> Option<&'a Value> {

@@ -55,7 +55,16 @@ pub fn load_text(
 /// What is wrong with the keys.
 pub fn keyring(location: &Location, environment: &Environment) -> Result<Keyring, Problems> {
     let (file, text) = read(location).unwrap_or_default();
-    let layers = Layers::new(&file, &text, environment);
+    keyring_of(&file, &text, environment)
+}
+
+/// The keys of the configuration that a text says, as [`keyring`].
+pub(super) fn keyring_of(
+    file: &str,
+    text: &str,
+    environment: &Environment,
+) -> Result<Keyring, Problems> {
+    let layers = Layers::new(file, text, environment);
     let mut report = Report::new(&layers);
     let table = section::<SecretsTable>("secrets", &layers.tree, &mut report);
     let ring = table.map(|table| resolve::keyring(&table, environment, &mut report));
@@ -64,7 +73,7 @@ pub fn keyring(location: &Location, environment: &Environment) -> Result<Keyring
 }
 
 /// The file of a location, and its text.
-fn read(location: &Location) -> Result<(String, String), Problems> {
+pub(super) fn read(location: &Location) -> Result<(String, String), Problems> {
     let name = &location.environment;
     let one = |file: String, message: String, hint: &str| {
         let (path, hint) = (String::new(), Some(hint.to_owned()));

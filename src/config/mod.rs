@@ -13,6 +13,8 @@ pub mod layers;
 mod load;
 pub mod report;
 mod resolve;
+mod rotation;
+mod schema;
 mod sections;
 mod source;
 
@@ -20,6 +22,8 @@ pub use layers::Environment;
 pub use load::{keyring, load, load_text};
 pub use report::{Problem, Problems};
 pub use resolve::{key_file, takes_credential};
+pub use rotation::{Change, Held, Rotated, held_by_variables, rotate};
+pub use schema::schema;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -100,21 +104,24 @@ pub struct Source {
 }
 
 /// One binding of the source queue.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Binding {
-    /// The exchange, declared if it is not there.
+    /// The exchange, declared if it is not there. 1 to 255 bytes.
+    #[schemars(length(min = 1, max = 255))]
     pub exchange: String,
-    /// `topic`, `direct`, `fanout` or `headers`.
+    /// The kind of the exchange: `topic`, `direct`, `fanout` or `headers`.
+    #[schemars(extend("enum" = ["topic", "direct", "fanout", "headers"]))]
     #[serde(rename = "type")]
     pub kind: String,
-    /// The routing key.
+    /// The routing key, at most 255 bytes.
+    #[schemars(length(max = 255))]
     #[serde(default)]
     pub routing_key: String,
 }
 
 /// What lockgate may do about missing queues and exchanges.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum TopologyMode {
     /// Look first, declare what is missing, never redeclare.
@@ -146,7 +153,7 @@ pub struct Telemetry {
 }
 
 /// The form of the log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum LogFormat {
     /// For people.

@@ -11,18 +11,19 @@ use figment::value::Value;
 
 use super::layers::Environment;
 use super::report::{Problem, Report};
-use crate::logic::secret::{Key, Keyring, OpenError, is_sealed};
+use crate::logic::secret::{Key, Keyring, OpenError, Secret, is_sealed, key_id};
 
 /// The largest secret that is read from a file, in bytes.
 const MAX_SECRET: u64 = 64 * 1024;
 
-/// `[secrets]`
-#[derive(Clone, Debug, serde::Deserialize)]
+/// The keys of sealed values, and whether there must be any.
+#[derive(Clone, Debug, serde::Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct SecretsTable {
-    /// The first one seals, any of them opens.
+    /// Files with keys: the first one seals, any of them opens. Also the variables `LOCKGATE_KEY` and
+    /// `LOCKGATE_KEY_FILE`.
     pub(super) key_files: Vec<PathBuf>,
-    /// A plain credential is an error.
+    /// A plain credential is an error outside `development`.
     pub(super) require_sealed: bool,
 }
 
@@ -107,6 +108,9 @@ pub(super) struct Resolver<'a, 'r> {
     pub(super) found: BTreeSet<String>,
 }
 
+/// What is wrong, in words without the value, and what to do.
+pub(super) type Wrong = (String, Option<String>);
+
 enum Step {
     Keep,
     Remove,
@@ -142,13 +146,12 @@ impl Resolver<'_, '_> {
     }
 
     /// The secret that this value stands for, or what is wrong with it and what to do.
-    fn secret(
-        &self,
-        path: &[String],
-        value: &Value,
-    ) -> Option<Result<String, (String, Option<String>)>> {
+    fn secret(&self, path: &[String], value: &Value) -> Option<Result<String, Wrong>> {
         match value {
-            Value::String(_, text) if is_sealed(text) => Some(self.open(&path.join("."), text)),
+            Value::String(_, text) if is_sealed(text) => {
+                let opened = opened(self.keyring, &path.join("."), text);
+                Some(opened.map(|secret| secret.expose().to_owned()))
+            }
             Value::Dict(_, dict) if dict.len() == 1 && is_credential(path) => {
                 let (kind, name) = dict.iter().next()?;
                 match (kind.as_str(), name.as_str()?) {
@@ -161,24 +164,7 @@ impl Resolver<'_, '_> {
         }
     }
 
-    fn open(&self, path: &str, sealed: &str) -> Result<String, (String, Option<String>)> {
-        let again = || Some(format!("seal it anew: `lockgate secret seal --path {path}`"));
-        match self.keyring.open(path, sealed) {
-            Ok(secret) => Ok(secret.expose().into()),
-            Err(OpenError::UnknownKey { id }) => Err((
-                format!("sealed with the key {id}, which is not at hand"),
-                Some("name its file in secrets.key_files or LOCKGATE_KEY_FILE".into()),
-            )),
-            Err(OpenError::WrongKeyOrPath { .. }) => Err((
-                "this sealed value does not open here: it was sealed for another key path, or altered"
-                    .into(),
-                again(),
-            )),
-            Err(OpenError::NotSealed | OpenError::Malformed) => Err(("not a sealed value, though it begins like one".into(), again())),
-        }
-    }
-
-    fn variable(&self, name: &str) -> Result<String, (String, Option<String>)> {
+    fn variable(&self, name: &str) -> Result<String, Wrong> {
         let hint = || Some(format!("set {name} for the lockgate process"));
         match self.environment.get(name) {
             Some("") => Err((format!("the environment variable {name} is empty"), hint())),
@@ -191,7 +177,7 @@ impl Resolver<'_, '_> {
         &mut self,
         path: &[String],
         value: &mut Value,
-        resolved: Result<String, (String, Option<String>)>,
+        resolved: Result<String, Wrong>,
     ) -> Step {
         let dotted = path.join(".");
         match resolved {
@@ -210,7 +196,27 @@ impl Resolver<'_, '_> {
     }
 }
 
-fn secret_file(path: &Path) -> Result<String, (String, Option<String>)> {
+/// What a sealed value at this key path holds, or what is wrong with it and what to do: in words
+/// that name the key.
+pub(super) fn opened(keyring: &Keyring, path: &str, sealed: &str) -> Result<Secret, Wrong> {
+    let id = key_id(sealed).unwrap_or("of no name");
+    keyring.open(path, sealed).map_err(|cause| match cause {
+        OpenError::UnknownKey { id } => (
+            format!("sealed with the key {id}, which is not at hand"),
+            Some("name its file in secrets.key_files or LOCKGATE_KEY_FILE".into()),
+        ),
+        OpenError::WrongKeyOrPath { .. } => (
+            format!("this sealed value does not open here with its key {id}: it was sealed for another key path, or altered"),
+            Some(format!("seal it anew: `lockgate secret seal --path {path}`")),
+        ),
+        OpenError::NotSealed | OpenError::Malformed => (
+            "not a sealed value, though it begins like one".into(),
+            Some(format!("seal it anew: `lockgate secret seal --path {path}`")),
+        ),
+    })
+}
+
+fn secret_file(path: &Path) -> Result<String, Wrong> {
     let hint = || Some("the file must exist and be readable for the lockgate process".to_owned());
     let mut text =
         read(path).map_err(|cause| (format!("cannot read the secret's file: {cause}"), hint()))?;

@@ -3,47 +3,73 @@
 //! Owns their keys and bounds. Their defaults stand in `config/default.toml`. Read
 //! [`super::source`] next.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use super::report::Report;
-use super::{Admin, LogFormat, Runtime, Telemetry};
+use super::resolve::SecretsTable;
+use super::source::SourceTable;
+use super::{Admin, LogFormat, Runtime, Telemetry, endpoint, event};
 use crate::domain::event::Organization;
+use crate::domain::names::Name;
 use crate::logic::attempt_log::MOST_ATTEMPTS;
+use crate::logic::schema::DurationText;
 use crate::logic::secret::Secret;
 
 /// The longest timeout: longer than this, deliveries would stay unacknowledged for too long.
 pub(super) const MAX_TIMEOUT: Duration = Duration::from_secs(300);
-/// The names of all tables, for complaints about unknown ones.
-#[derive(Deserialize)]
+
+/// A configuration file of lockgate, `<environment>.toml`.
+///
+/// It is laid over the built-in defaults, and environment variables over it: any value may come
+/// from a variable such as `LOCKGATE__SOURCE__QUEUE`, so that hardly any key must be here.
+/// `lockgate check` tells what is missing in the end, and what no schema can say.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Tables {
     #[serde(rename = "organization")]
+    #[schemars(with = "OrganizationTable")]
     _organization: IgnoredAny,
     #[serde(rename = "source")]
+    #[schemars(with = "SourceTable")]
     _source: IgnoredAny,
+    /// Which events go to which endpoints, rendered how. By name: 1 to 63 lower-case letters, digits and
+    /// hyphens; an event goes to an endpoint by the first one, in byte order of the names, that matches.
     #[serde(rename = "event_configurations")]
+    #[schemars(with = "BTreeMap<Name, event::Table>")]
     _event_configurations: IgnoredAny,
+    /// The partners' endpoints. By name: 1 to 63 lower-case letters, digits and hyphens.
     #[serde(rename = "endpoints")]
+    #[schemars(with = "BTreeMap<Name, endpoint::Table>")]
     _endpoints: IgnoredAny,
     #[serde(rename = "admin")]
+    #[schemars(with = "AdminTable")]
     _admin: IgnoredAny,
     #[serde(rename = "telemetry")]
+    #[schemars(with = "TelemetryTable")]
     _telemetry: IgnoredAny,
     #[serde(rename = "runtime")]
+    #[schemars(with = "RuntimeTable")]
     _runtime: IgnoredAny,
     #[serde(rename = "secrets")]
+    #[schemars(with = "SecretsTable")]
     _secrets: IgnoredAny,
 }
 
-#[derive(Deserialize)]
+/// For the Metadata block, where an event names none of its own.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct OrganizationTable {
+    /// The organization's id.
     id: String,
+    /// Its name; also `{organization}` in topics.
     name: String,
+    /// Its URL.
     url: String,
 }
 
@@ -67,12 +93,20 @@ pub(super) fn bounded(
     }
 }
 
-#[derive(Deserialize)]
+/// The HTTP listener for operators.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct AdminTable {
+    /// Address and port. Beyond loopback `token` is required.
+    #[schemars(extend("examples" = ["127.0.0.1:8080", "0.0.0.0:8080", "[::1]:8080"]))]
     listen: String,
+    /// The bearer token that callers show.
     token: Option<Secret>,
+    /// Host names that callers may use besides loopback's, without scheme and path.
+    #[schemars(inner(pattern(r"^[A-Za-z0-9.:\[\]-]+$")))]
     hosts: Vec<String>,
+    /// Attempts that are kept in memory for each endpoint's delivery log; 0 keeps none.
+    #[schemars(range(max = MOST_ATTEMPTS))]
     attempt_log: usize,
 }
 
@@ -118,9 +152,11 @@ impl AdminTable {
     }
 }
 
-#[derive(Deserialize)]
+/// The log.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct TelemetryTable {
+    /// Its form.
     log_format: LogFormat,
 }
 
@@ -130,11 +166,16 @@ impl TelemetryTable {
     }
 }
 
-#[derive(Deserialize)]
+/// The process.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RuntimeTable {
+    /// Threads for endpoints, 1 to 64. Default: as many as cores, at most 4.
+    #[schemars(range(min = 1, max = 64))]
     threads: Option<usize>,
+    /// How long attempts under way may go on after a stop: 0 to 5 min.
     #[serde(with = "humantime_serde")]
+    #[schemars(with = "DurationText")]
     shutdown_grace: Duration,
 }
 

@@ -3,11 +3,13 @@
 //! Owns its keys and bounds; their defaults stand in `config/default.toml`. Read
 //! [`super::endpoint`] next.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytesize::ByteSize;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 use url::Url;
 
@@ -16,30 +18,83 @@ use super::sections::{MAX_TIMEOUT, bounded};
 use super::{Binding, Source, TopologyMode};
 use crate::bus::topology::prefix_problem;
 use crate::logic::intake::{Attribute, AttributeSource};
+use crate::logic::schema::{self, DurationText, SizeText};
 use crate::logic::secret::{Secret, SecretUrl, has_user};
 use crate::transport::tls::TlsSettings;
 
 /// The largest event: what RabbitMQ itself takes.
 const MAX_EVENT: u64 = 128 * 1024 * 1024;
 
-#[derive(Deserialize)]
+/// The platform's bus: a RabbitMQ.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct SourceTable {
+    /// Where it is: `amqp://host:5672/%2f` or `amqps://…`. May hold user and password. Required.
+    #[schemars(schema_with = "url_schema")]
     url: SecretUrl,
+    /// Who logs in; excluded by a user part in the URL.
     username: Option<Secret>,
+    /// With this password.
     password: Option<Secret>,
+    /// The queue that is consumed. Required; 1 to 255 bytes.
+    #[schemars(length(min = 1, max = 255))]
     queue: String,
+    /// Where given, the queue is declared and bound so; else it is somebody else's and only consumed.
     bindings: Vec<Binding>,
+    /// Unacknowledged messages at most: `"auto"`, which is bounded to 64 MiB too, or 1 to 65535.
     prefetch: Prefetch,
+    /// Larger events are rejected. 1 B to 128 MiB.
+    #[schemars(with = "SizeText")]
     max_event_bytes: ByteSize,
+    /// What lockgate may do about missing queues and exchanges.
     topology: TopologyMode,
+    /// The first part of every name that lockgate owns on RabbitMQ.
     prefix: String,
+    /// For `amqps`.
     tls: TlsSettings,
+    /// Between AMQP heartbeats: 1 s to 5 min, whole seconds.
     #[serde(with = "humantime_serde")]
+    #[schemars(with = "DurationText")]
     heartbeat: Duration,
-    /// The name of the platform's environment, where events name none.
+    /// The name of the platform's environment, where events name none. Default: the `--env` name.
     pub(super) environment: Option<String>,
+    /// Where attributes of events are taken from, in an order of one's own: `header:NAME`,
+    /// `body:/json/pointer`, `property:NAME`, `exchange` or `routing_key`.
+    #[schemars(schema_with = "attributes_schema")]
     attributes: BTreeMap<String, Vec<String>>,
+}
+
+fn url_schema(_: &mut SchemaGenerator) -> Schema {
+    schema::url(&["amqp", "amqps"])
+}
+
+fn attributes_schema(_: &mut SchemaGenerator) -> Schema {
+    let names: Vec<&str> = Attribute::ALL.iter().map(|attribute| attribute.name()).collect();
+    let place = "^(header:.+|body:.*|property:.+|exchange|routing_key)$";
+    json_schema!({
+        "type": "object",
+        "propertyNames": { "enum": names },
+        "additionalProperties": {
+            "type": "array",
+            "minItems": 1,
+            "items": { "type": "string", "pattern": place },
+        },
+    })
+}
+
+impl JsonSchema for Prefetch {
+    fn schema_name() -> Cow<'static, str> {
+        "Prefetch".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "anyOf": [
+                { "const": "auto" },
+                { "type": "integer", "minimum": 1, "maximum": u16::MAX },
+            ],
+        })
+    }
 }
 
 /// `"auto"` or a number.

@@ -44,6 +44,17 @@ impl FromStr for Name {
     }
 }
 
+impl schemars::JsonSchema for Name {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Name".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        let pattern = format!("^[a-z0-9][a-z0-9-]{{0,{}}}$", MAX_NAME - 1);
+        schemars::json_schema!({ "type": "string", "pattern": pattern })
+    }
+}
+
 impl fmt::Display for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)

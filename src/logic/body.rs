@@ -14,7 +14,7 @@ use super::json_scan::utf8;
 use crate::domain::event::{Event, Shape};
 
 /// The two forms of a body.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum BodyForm {
     /// The bus body's bytes as they arrived.

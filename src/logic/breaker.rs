@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use super::schema::DurationText;
 use crate::domain::delivery::Class;
 
 /// How long it must stay closed until the next opening starts from the shortest time again.
@@ -15,29 +16,37 @@ const CALM: Duration = Duration::from_secs(30);
 const REMEMBERED: usize = 4_096;
 
 /// An endpoint's `breaker` settings.
-#[derive(Clone, Debug, PartialEq, serde::Deserialize)]
+#[derive(Clone, Debug, PartialEq, serde::Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct BreakerSettings {
     /// Transient failures in a row that open it; default the larger of 5 and `max_in_flight`.
+    #[schemars(range(min = 1, max = 1_000_000))]
     pub failures: Option<u32>,
-    /// The share of failed attempts within `window` that opens it, 0 to 1.
+    /// The share of failed attempts within `window` that opens it, above 0 and at most 1.
+    #[schemars(extend("exclusiveMinimum" = 0, "maximum" = 1))]
     pub failure_ratio: f64,
     /// Attempts within `window` below which the share says nothing.
+    #[schemars(range(min = 1, max = 100_000))]
     pub min_attempts: u32,
-    /// How far back the share looks.
+    /// How far back the share looks: 1 s to 1 h.
     #[serde(with = "humantime_serde")]
+    #[schemars(with = "DurationText")]
     pub window: Duration,
-    /// How long it stays open at first; doubles.
+    /// How long it stays open at first, 100 ms to 1 d; doubles.
     #[serde(with = "humantime_serde")]
+    #[schemars(with = "DurationText")]
     pub open: Duration,
-    /// The longest it stays open.
+    /// The longest it stays open, 100 ms to 1 d.
     #[serde(with = "humantime_serde")]
+    #[schemars(with = "DurationText")]
     pub open_max: Duration,
     /// As `open`, after a misconfigured outcome.
     #[serde(with = "humantime_serde")]
+    #[schemars(with = "DurationText")]
     pub misconfigured_open: Duration,
     /// As `open_max`, after a misconfigured outcome.
     #[serde(with = "humantime_serde")]
+    #[schemars(with = "DurationText")]
     pub misconfigured_open_max: Duration,
 }
 

@@ -35,6 +35,7 @@ pub mod prefetch;
 pub mod remedy;
 pub mod retry;
 pub mod routing;
+pub mod schema;
 pub mod sealing;
 pub mod secret;
 pub mod settle;

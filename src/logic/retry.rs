@@ -8,25 +8,39 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::schema::DurationText;
+
 /// The longest wait that a peer's `Retry-After` is granted.
 pub const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 3_600);
 
 /// An endpoint's `retry` settings.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct RetrySettings {
-    /// The delays, one for each attempt; the last repeats. Not empty, ascending.
+    /// The delays, one for each attempt; the last repeats. 1 to 32 of them, ascending, 100 ms to 1 d each.
     #[serde(with = "humantime_serde_list")]
+    #[schemars(with = "Vec<DurationText>", length(min = 1, max = 32))]
     pub schedule: Vec<Duration>,
-    /// Counted from the first attempt.
+    /// Counted from the first attempt: 1 s to 365 d.
     #[serde(with = "humantime_serde")]
+    #[schemars(with = "DurationText")]
     pub max_age: Duration,
-    /// `None`: no limit.
+    /// Attempts at most. Default: no limit.
+    #[schemars(range(min = 1))]
     pub max_attempts: Option<u32>,
 }
 
 mod humantime_serde_list {
     use serde::Deserialize as _;
+
+    /// For the default that the schema shows.
+    pub fn serialize<S: serde::Serializer>(
+        list: &[std::time::Duration],
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        to.collect_seq(list.iter().map(|delay| humantime_serde::Serde::from(*delay)))
+    }
+
     pub fn deserialize<'de, D: serde::Deserializer<'de>>(
         from: D,
     ) -> Result<Vec<std::time::Duration>, D::Error> {

@@ -25,6 +25,19 @@ pub fn is_sealed(text: &str) -> bool {
     text.starts_with(SEALED)
 }
 
+/// The id of the key that a sealed value names; `None` where it is malformed.
+#[must_use]
+pub fn key_id(sealed: &str) -> Option<&str> {
+    parts(sealed).map(|(id, _)| id)
+}
+
+/// The key id and the encoded rest of a sealed value.
+fn parts(sealed: &str) -> Option<(&str, &str)> {
+    let (id, data) = sealed.strip_prefix(VALUE)?.split_once(':')?;
+    let well_formed = id.len() == 8 && id.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    well_formed.then_some((id, data))
+}
+
 /// A key that seals and opens values. `Debug` shows its id; its memory is cleared when dropped.
 #[derive(Clone)]
 pub struct Key {
@@ -219,11 +232,7 @@ impl Keyring {
         if !is_sealed(sealed) {
             return Err(OpenError::NotSealed);
         }
-        let rest = sealed.strip_prefix(VALUE).ok_or(OpenError::Malformed)?;
-        let (id, data) = rest.split_once(':').ok_or(OpenError::Malformed)?;
-        if id.len() != 8 || !id.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
-            return Err(OpenError::Malformed);
-        }
+        let (id, data) = parts(sealed).ok_or(OpenError::Malformed)?;
         let data = URL_SAFE_NO_PAD.decode(data).map_err(|_| OpenError::Malformed)?;
         if data.len() < NONCE_LEN + AES_256_GCM.tag_len() {
             return Err(OpenError::Malformed);
@@ -236,6 +245,12 @@ impl Keyring {
         let plain = plain.ok_or_else(|| OpenError::WrongKeyOrPath { path: path.into() })?;
         let text = std::str::from_utf8(&plain).map_err(|_| OpenError::Malformed)?;
         Ok(Secret::from(text.to_owned()))
+    }
+
+    /// Whether it is the key that seals which sealed this value, for this path.
+    #[must_use]
+    pub fn is_current(&self, path: &str, sealed: &str) -> bool {
+        Self::new(self.keys.first().cloned()).open(path, sealed).is_ok()
     }
 }
 
@@ -278,6 +293,20 @@ mod tests {
         let value = both.seal(PATH, "new", [0; 12]).expect("there is a key");
         assert_eq!(opened(&ring(&[2]), PATH, &value).as_deref(), Ok("new"));
         assert_eq!(ring(&[]).seal(PATH, "x", [0; 12]), Err(SealError::NoKey));
+    }
+
+    #[test]
+    fn a_value_is_current_when_the_first_key_sealed_it_for_its_path() {
+        let check = |keys: &[u8], path: &str, wanted: bool| {
+            assert_eq!(ring(keys).is_current(path, &sealed(7)), wanted, "{keys:?} {path}");
+        };
+        check(&[7], PATH, true);
+        check(&[7, 2], PATH, true);
+        check(&[2, 7], PATH, false);
+        check(&[], PATH, false);
+        check(&[7], "endpoints.other.mqtt.password", false);
+        assert_eq!(key_id(&sealed(7)), Some(key(7).id()));
+        assert_eq!(key_id("sealed:v1:nonsense:AAAA"), None);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::fmt;
 use secrecy::{ExposeSecret as _, SecretString};
 use url::Url;
 
-pub use super::sealing::{BadKey, Key, Keyring, OpenError, SealError, is_sealed};
+pub use super::sealing::{BadKey, Key, Keyring, OpenError, SealError, is_sealed, key_id};
 
 /// Shorter credentials are not looked for in texts: they would be found everywhere.
 const MIN_REDACTED: usize = 4;

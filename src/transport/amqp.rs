@@ -22,6 +22,7 @@ use crate::domain::delivery::{Address, Failure, Outcome, Outgoing, Properties};
 use crate::domain::event::Event;
 use crate::logic::attempt_log::Step;
 use crate::logic::classify;
+use crate::logic::schema::DurationText;
 use crate::logic::secret::{Secret, SecretUrl, has_user};
 
 /// The longest name, routing key and short property that AMQP has, in bytes.
@@ -37,15 +38,17 @@ const LANES: usize = 2;
 const BATCH: usize = 128;
 
 /// The endpoint's `amqp` table.
-#[derive(Clone, Debug, serde::Deserialize)]
+#[derive(Clone, Debug, serde::Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
     /// Where the partner listens: `amqps://host/vhost`. `amqps` where no scheme is written; the
     /// virtual host `/` where there is no path.
     #[serde(deserialize_with = "lenient_url")]
+    #[schemars(with = "SecretUrl")]
     pub url: SecretUrl,
     /// Who logs in, instead of a user in the URL; `guest` where there is neither.
     #[serde(default)]
+    #[schemars(with = "Option<Secret>")]
     pub username: Option<String>,
     /// With this password.
     #[serde(default)]
@@ -55,6 +58,7 @@ pub struct Settings {
     pub session: Session,
     /// Bounds a whole attempt, from connecting to the confirm. Default 10 s, at most 5 min.
     #[serde(default = "default_timeout", with = "humantime_serde")]
+    #[schemars(with = "DurationText")]
     pub timeout: Duration,
     /// For `amqps`.
     #[serde(default)]

@@ -46,7 +46,9 @@ const MAX_CONNECTIONS: usize = u16::MAX as usize;
 const IDLE: Duration = Duration::from_secs(4);
 
 /// What an answer other than 2xx means.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, serde::Serialize, schemars::JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Non2xx {
     /// Any complete answer counts as delivered.

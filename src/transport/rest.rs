@@ -12,14 +12,16 @@ use super::http::{Header, Non2xx, Terms, poster};
 use super::tls::TlsSettings;
 use super::{BuildError, Complaint, Instance, Publisher};
 use crate::domain::delivery::Outgoing;
+use crate::logic::schema::DurationText;
 use crate::logic::secret::{Secret, SecretUrl, has_user};
 
 /// The endpoint's `rest` table.
-#[derive(Clone, Debug, serde::Deserialize)]
+#[derive(Clone, Debug, serde::Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
     /// Where events go by POST: `http` or `https`. A user part means basic authentication, and
     /// excludes `auth`.
+    #[schemars(schema_with = "rules::url_schema")]
     pub url: SecretUrl,
     /// Credentials. Default: none.
     #[serde(default)]
@@ -29,6 +31,7 @@ pub struct Settings {
     pub headers: BTreeMap<String, Secret>,
     /// For the whole exchange, redirects included: 1 ms to 5 minutes. Default 60 s.
     #[serde(default = "default_timeout", with = "humantime_serde")]
+    #[schemars(with = "DurationText")]
     pub timeout: Duration,
     /// What an answer other than 2xx means. Default `accept`.
     #[serde(default = "default_non_2xx")]
@@ -47,8 +50,9 @@ fn default_non_2xx() -> Non2xx {
 }
 
 /// The `auth` table: exactly one of its keys.
-#[derive(Clone, Debug, serde::Deserialize)]
+#[derive(Clone, Debug, serde::Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("maxProperties" = 1))]
 pub struct Auth {
     /// `Authorization: Basic`.
     pub basic: Option<Basic>,
@@ -57,17 +61,18 @@ pub struct Auth {
 }
 
 /// User and password, in UTF-8. The user has no colon.
-#[derive(Clone, Debug, serde::Deserialize)]
+#[derive(Clone, Debug, serde::Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Basic {
     /// The user.
+    #[schemars(with = "Secret")]
     pub username: String,
     /// The password.
     pub password: Secret,
 }
 
 /// A key in a header.
-#[derive(Clone, Debug, serde::Deserialize)]
+#[derive(Clone, Debug, serde::Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ApiKey {
     /// The header's name.

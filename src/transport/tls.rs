@@ -22,7 +22,7 @@ use crate::domain::delivery::Failure;
 use crate::logic::classify;
 
 /// The `tls` table of a transport or of the source.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct TlsSettings {
     /// `false` accepts any certificate. Default `true`.

@@ -13,6 +13,7 @@ use super::http::{Header, Non2xx, Reach, Terms, poster};
 use super::tls::TlsSettings;
 use super::{BuildError, Complaint, Instance, Publisher};
 use crate::domain::delivery::Outgoing;
+use crate::logic::schema::DurationText;
 use crate::logic::secret::{Secret, SecretUrl, has_user};
 use crate::logic::signing::{StandardSecret, hmac_hex, standard_signature};
 use crate::world;
@@ -21,10 +22,12 @@ use crate::world;
 const STANDARD: [&str; 3] = ["webhook-id", "webhook-timestamp", "webhook-signature"];
 
 /// The endpoint's `webhook` table.
-#[derive(Clone, Debug, serde::Deserialize)]
+#[derive(Clone, Debug, serde::Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("not" = serde_json::json!({ "required": ["secret", "secrets"] })))]
 pub struct Settings {
     /// Where events go by POST: `http` or `https`. A user part means basic authentication.
+    #[schemars(schema_with = "rules::url_schema")]
     pub url: SecretUrl,
     /// What requests are signed with. This or `secrets`.
     #[serde(default)]
@@ -32,6 +35,7 @@ pub struct Settings {
     /// The new secret first, then older ones: the platform's own signature is by the first,
     /// the standard one by all.
     #[serde(default)]
+    #[schemars(length(min = 1))]
     pub secrets: Option<Vec<Secret>>,
     /// How requests are signed. Default `eryxon`.
     #[serde(default)]
@@ -47,6 +51,7 @@ pub struct Settings {
     pub headers: BTreeMap<String, Secret>,
     /// For the whole exchange: 1 ms to 5 minutes. Default 10 s.
     #[serde(default = "default_timeout", with = "humantime_serde")]
+    #[schemars(with = "DurationText")]
     pub timeout: Duration,
     /// What an answer other than 2xx means. Default `retry`.
     #[serde(default = "default_non_2xx")]
@@ -57,7 +62,17 @@ pub struct Settings {
 }
 
 /// How requests are signed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    serde::Deserialize,
+    serde::Serialize,
+    schemars::JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Signature {
     /// `sha256=` and the hex HMAC of the body, and the event's name.

@@ -109,14 +109,36 @@ fn a_sealed_value_opens_at_its_own_path_alone() {
     assert_eq!((told.code, told.err.as_str()), (0, ""), "{told:?}");
     let told = write(&keys, sealed, sealed);
     assert_eq!(told.code, 2, "{told:?}");
-    let elsewhere =
-        "error: endpoints.erp.rest.auth.basic.username: this sealed value does not open here";
+    let elsewhere = "error: endpoints.erp.rest.auth.basic.username: this sealed value does not open here with its key";
     assert!(told.err.contains(elsewhere) && !told.err.contains("canary"), "{told:?}");
     let told = write("", sealed, "u");
     assert_eq!(told.code, 2, "{told:?}");
     assert!(told.err.contains(&format!("error: {path}: sealed with the key ")), "{told:?}");
     let told = write(&keys, "sealed:nonsense", "u");
     assert!(told.code == 2 && told.err.contains("not a sealed value"), "{told:?}");
+}
+
+#[test]
+fn with_a_missing_or_wrong_key_the_bridge_refuses_to_start_and_names_key_and_path() {
+    let folder = tempfile::tempdir().unwrap();
+    let [right, wrong] =
+        [(), ()].map(|()| lockgate(folder.path(), "p", &["secret", "keygen"], &[], "").out);
+    let path = "endpoints.erp.rest.auth.basic.password";
+    let seal = ["secret", "seal", "--path", path];
+    let sealed =
+        lockgate(folder.path(), "p", &seal, &[("LOCKGATE_KEY", right.trim())], "canary").out;
+    let id = sealed.split(':').nth(2).unwrap();
+    let text = format!(
+        "{BASE}{ENDPOINT}auth = {{ basic = {{ username = \"u\", password = {:?} }} }}\n",
+        sealed.trim()
+    );
+    std::fs::write(folder.path().join("p.toml"), text).unwrap();
+    for variables in [&[][..], &[("LOCKGATE_KEY", wrong.trim())]] {
+        let told = lockgate(folder.path(), "p", &["run"], variables, "");
+        assert_eq!(told.code, 2, "{told:?}");
+        let error = format!("error: {path}: sealed with the key {id}, which is not at hand");
+        assert!(told.err.contains(&error), "{told:?}");
+    }
 }
 
 #[test]

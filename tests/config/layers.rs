@@ -1,6 +1,6 @@
 //! Defaults, files, variables and secrets: what has the last word, and where secrets come from.
 
-use lockgate::config::Environment;
+use lockgate::config::{Environment, Location, load};
 use lockgate::domain::names::Name;
 use lockgate::logic::secret::Secret;
 
@@ -22,6 +22,32 @@ fn secrets_come_from_variables_and_files() {
     let endpoint = config.endpoints.values().next().unwrap();
     assert_eq!(endpoint.transport.target(), "https://h/x");
     assert!(!config.warnings.iter().any(|w| w.message.contains("plain")), "{:#?}", config.warnings);
+}
+
+#[test]
+fn secrets_in_variables_and_files_are_read_anew_whenever_the_configuration_is_loaded() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("secret");
+    let text = format!(
+        "{BASE}[admin]\ntoken = {{ file = {file:?} }}\n[endpoints.a.rest]\nurl = {{ env = \"A_URL\" }}\n"
+    );
+    std::fs::write(folder.path().join("production.toml"), text).unwrap();
+    let location =
+        Location { folder: folder.path().to_owned(), environment: "production".to_owned() };
+    let check = |token: &str, url: &str| {
+        std::fs::write(&file, token).unwrap();
+        let environment = [("A_URL", url)].into_iter().collect();
+        let config = load(&location, &environment).unwrap();
+        assert_eq!(config.admin.token.as_ref().map(Secret::expose), Some(token));
+        let endpoint = config.endpoints.values().next().unwrap();
+        assert_eq!(endpoint.transport.target(), url);
+    };
+    check("first", "https://first.example/");
+    check("second", "https://second.example/");
+    std::fs::remove_file(&file).unwrap();
+    let environment = [("A_URL", "https://h/")].into_iter().collect();
+    let problems = load(&location, &environment).unwrap_err();
+    assert_eq!(problems.errors[0].path, "admin.token", "{problems}");
 }
 
 #[test]

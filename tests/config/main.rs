@@ -11,5 +11,8 @@ mod canary;
 mod commands;
 mod explain;
 mod layers;
+mod manual;
 mod mistakes;
+mod rotation;
+mod schema;
 mod support;

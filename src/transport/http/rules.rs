@@ -14,6 +14,7 @@ use url::Url;
 
 use super::{Header, Reach, redirect};
 use crate::domain::delivery::Outgoing;
+use crate::logic::schema;
 use crate::logic::secret::{Secret, SecretUrl, has_user};
 use crate::transport::Complaint;
 use crate::transport::tls::{self, TlsSettings};
@@ -64,6 +65,11 @@ pub(in crate::transport) fn url(url: &SecretUrl) -> Vec<Complaint> {
         return vec![complain("url", message, "percent-encode its unusual characters")];
     }
     Vec::new()
+}
+
+/// What a `url` of these endpoints looks like.
+pub(in crate::transport) fn url_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    schema::url(&["http", "https"])
 }
 
 /// The timeout: from 1 ms to 5 minutes.

@@ -10,6 +10,7 @@ use percent_encoding::percent_decode_str;
 use super::Settings;
 use super::dial::Scheme;
 use crate::domain::event::CONTEXT_FIELDS;
+use crate::logic::schema;
 use crate::logic::secret::has_user;
 use crate::transport::{BuildError, Complaint, tls};
 
@@ -20,6 +21,16 @@ const PACKET_SIZES: std::ops::RangeInclusive<u64> = 1 << 10..=256 << 20;
 const MAX_TEXT: usize = 65_535;
 /// Room for the suffix that makes an identifier unique, and for people who read logs.
 const MAX_CLIENT_ID: usize = 200;
+
+/// What the `url` looks like.
+pub(super) fn url_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    schema::url(&["mqtt", "mqtts", "tcp", "tls", "ws", "wss"])
+}
+
+/// What the keys of `topic_defaults` and `topic_fields` may be.
+pub(super) fn context_fields() -> serde_json::Value {
+    serde_json::json!({ "enum": CONTEXT_FIELDS })
+}
 
 impl Settings {
     /// Everything that is wrong with the table: the key below it, what is wrong, what to do.

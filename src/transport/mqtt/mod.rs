@@ -24,6 +24,7 @@ use super::tls::TlsSettings;
 use super::{BuildError, Instance, Publisher, Session};
 use crate::domain::delivery::Failure;
 use crate::domain::event::{Context, Event};
+use crate::logic::schema::{DurationText, SizeText};
 use crate::logic::secret::{Secret, SecretUrl};
 use crate::logic::topic::{self, TopicPattern};
 
@@ -35,14 +36,16 @@ pub const MAX_CONNECTIONS: u16 = 64;
 pub const MAX_PIPELINED: u16 = 1_000;
 
 /// The endpoint's `mqtt` table.
-#[derive(Clone, Debug, serde::Deserialize)]
+#[derive(Clone, Debug, serde::Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
     /// The broker: `mqtt`, `mqtts`, `tcp`, `tls`, `ws` or `wss`. A user part means `username` and
     /// `password`, and excludes them.
+    #[schemars(schema_with = "check::url_schema")]
     pub url: SecretUrl,
     /// The user for CONNECT.
     #[serde(default)]
+    #[schemars(with = "Option<Secret>")]
     pub username: Option<String>,
     /// The password for CONNECT; needs a username.
     #[serde(default)]
@@ -61,24 +64,30 @@ pub struct Settings {
     pub retain: bool,
     /// For name, TCP, TLS, WebSocket and CONNACK together. 1 ms to 5 min, default 10 s.
     #[serde(default = "ten_seconds", with = "humantime_serde")]
+    #[schemars(with = "DurationText")]
     pub connect_timeout: Duration,
     /// From the publish to its PUBCOMP. 1 ms to 5 min, default 10 s.
     #[serde(default = "ten_seconds", with = "humantime_serde")]
+    #[schemars(with = "DurationText")]
     pub publish_timeout: Duration,
     /// A larger PUBLISH packet is refused. 1 KiB to 256 MiB, default 1 MiB.
     #[serde(default = "one_mebibyte")]
+    #[schemars(with = "SizeText")]
     pub max_packet_size: ByteSize,
     /// The topic of events that have no standard topic.
     #[serde(default)]
+    #[schemars(with = "Option<String>", extend("examples" = ["{enterprise}/{site}/{area}/{cell}/{event}"]))]
     pub topic_pattern: Option<TopicPattern>,
     /// Which events the pattern serves.
     #[serde(default)]
     pub topic_pattern_for: PatternScope,
     /// Values for the pattern's ISA-95 variables where the event has none.
     #[serde(default)]
+    #[schemars(extend("propertyNames" = check::context_fields()))]
     pub topic_defaults: BTreeMap<String, String>,
     /// Where in the payload these values stand, as JSON pointers; before the defaults.
     #[serde(default)]
+    #[schemars(extend("propertyNames" = check::context_fields()))]
     pub topic_fields: BTreeMap<String, String>,
     /// For `mqtts`, `tls` and `wss`.
     #[serde(default)]
@@ -86,7 +95,17 @@ pub struct Settings {
 }
 
 /// Which events a topic pattern serves.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    serde::Deserialize,
+    serde::Serialize,
+    schemars::JsonSchema,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum PatternScope {
     /// Those without a standard topic.

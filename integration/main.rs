@@ -14,6 +14,7 @@ mod bus;
 mod bus_faults;
 mod compose;
 mod dead;
+mod doctor;
 mod faults;
 mod floods;
 mod http;

@@ -241,6 +241,10 @@ fn ours(reason: &str) -> Option<&'static str> {
             "nothing: the endpoint's own queue is worked off as fast as the \
                               endpoint takes it"
         }
+        "endpoint_removed" => {
+            "the endpoint is no longer configured, and its queues are kept: configure it again, or \
+             empty them"
+        }
         "stopping" | "sent_back" | "replayed" => "nothing: it is tried again by itself",
         _ => return None,
     })
@@ -288,7 +292,8 @@ mod tests {
     use crate::logic::classify;
 
     /// What the parts above the tables produce; `tests/remedies` finds every one in the source.
-    const WORDS: [&str; 33] = [
+    const WORDS: [&str; 34] = [
+        "endpoint_removed",
         "queue_missing",
         "no_dead_letter_exchange",
         "tls_broken",

@@ -15,6 +15,7 @@ mod bus_faults;
 mod canary;
 mod compose;
 mod dead;
+mod doctor;
 mod faults;
 mod floods;
 mod http;

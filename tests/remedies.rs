@@ -9,7 +9,7 @@ use lockgate::logic::remedy::remedy;
 
 /// What stands before the word of a reason.
 const MAKERS: [&str; 6] =
-    ["transient(", "permanent(", "misconfigured(", "Job::Park(", "failing(", "reason: &str = "];
+    ["transient(", "permanent(", "misconfigured(", "Job::Park(", "Told::new(", "REASON: &str = "];
 
 fn sources(folder: &Path, all: &mut Vec<String>) {
     for entry in std::fs::read_dir(folder).unwrap() {

@@ -57,3 +57,14 @@ fn sign(folder: &Path, names: &[&str], change: impl FnOnce(&mut CertificateParam
         key: write("key.pem", key.serialize_pem()),
     }
 }
+
+/// As [`make`], but the server's certificate ends at the beginning of the day that is so many days
+/// ahead.
+pub fn make_ending(folder: &Path, days: i64) -> Certs {
+    let now = lockgate::world::now().to_zoned(jiff::tz::TimeZone::UTC);
+    let day = now.saturating_add(jiff::Span::new().days(days)).date();
+    sign(folder, &["localhost", "127.0.0.1"], |server| {
+        let (month, day_of_month) = (day.month().unsigned_abs(), day.day().unsigned_abs());
+        server.not_after = rcgen::date_time_ymd(day.year().into(), month, day_of_month);
+    })
+}

@@ -1,7 +1,10 @@
 //! `lockgate check`: what the configuration says, and everything that is wrong with it.
 //!
-//! Owns a readable view of a whole configuration. Connects to nothing. Read [`super::explain`]
-//! next.
+//! Owns a readable view of a whole configuration. Connects to nothing, unless it is told to: then
+//! [`doctor`] goes to every peer, and [`report`] tells what it found. Read these next.
+
+mod doctor;
+mod report;
 
 use std::io::{self, Write};
 
@@ -9,13 +12,68 @@ use super::{Context, Fault};
 use crate::config::endpoint::Endpoint;
 use crate::config::{Config, TopologyMode};
 use crate::logic::routing::{EventConfiguration, Pattern};
+use crate::logic::test_event;
 
-/// Loads the configuration and shows it. Warnings and errors go to standard error.
+/// What `check` is told.
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// Goes to the bus and to every endpoint: name, TCP, TLS, login, each timed, with a remedy.
+    /// Sends no event.
+    #[arg(long)]
+    connect: bool,
+    /// Sends one test event to every endpoint as well.
+    #[arg(long, requires = "connect")]
+    send: bool,
+    /// The test event's type and trigger.
+    #[arg(long = "as", value_name = "TYPE/TRIGGER", requires = "send", default_value_t = Kind::own())]
+    kind: Kind,
+    /// Goes to this endpoint alone, also where it is disabled.
+    #[arg(long, value_name = "NAME", requires = "connect")]
+    endpoint: Option<String>,
+    /// Prints one JSON object.
+    #[arg(long, requires = "connect")]
+    json: bool,
+}
+
+/// A test event's type and trigger, raw; neither is empty.
+#[derive(Clone, Debug)]
+struct Kind(String, String);
+
+impl Kind {
+    fn own() -> Self {
+        Self(test_event::TYPE.into(), test_event::TRIGGER.into())
+    }
+}
+
+impl std::fmt::Display for Kind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.0, self.1)
+    }
+}
+
+impl std::str::FromStr for Kind {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.split_once('/') {
+            Some((kind, trigger)) if !kind.is_empty() && !trigger.is_empty() => {
+                Ok(Self(kind.to_owned(), trigger.to_owned()))
+            }
+            _ => Err("expected TYPE/TRIGGER, for example Batch/batch_run_status"),
+        }
+    }
+}
+
+/// Loads the configuration and shows it, or what its peers say. Warnings and errors go to standard
+/// error.
 ///
 /// # Errors
-/// When the configuration cannot be used.
-pub fn check(context: &mut Context<'_>) -> Result<(), Fault> {
+/// When the configuration cannot be used, or a peer could not be reached as a delivery has to.
+pub fn check(context: &mut Context<'_>, arguments: &Arguments) -> Result<(), Fault> {
     let config = context.config()?;
+    if arguments.connect {
+        return doctor::doctor(context, &config, arguments);
+    }
     show(&config, context.out)?;
     Ok(())
 }

@@ -48,8 +48,9 @@ pub struct Cli {
 enum Command {
     /// Runs the bridge.
     Run(run::Arguments),
-    /// Shows what the configuration says and everything that is wrong with it.
-    Check,
+    /// Shows what the configuration says and everything that is wrong with it; with --connect,
+    /// whether its peers can be reached.
+    Check(check::Arguments),
     /// Shows what becomes of an event, to the byte; sends nothing.
     Explain(explain::Arguments),
     /// Publishes events on the bus.
@@ -185,7 +186,7 @@ fn dispatch(cli: Cli, out: &mut dyn Write, err: &mut dyn Write) -> Result<(), Fa
     let mut context = Context { location, environment: Environment::of_process(), out, err };
     match cli.command {
         Command::Run(arguments) => run::run(&mut context, &arguments),
-        Command::Check => check::check(&mut context),
+        Command::Check(arguments) => check::check(&mut context, &arguments),
         Command::Explain(arguments) => explain::explain(&mut context, &arguments),
         Command::Send(arguments) => send::send(&mut context, &arguments),
         Command::Dead(command) => dead::dead(&mut context, &command),

@@ -5,9 +5,10 @@
 //! [`moment`]; [`message_file`] for messages that people write, [`message_json`] for what they
 //! read), [`routing`] (who gets it), [`body`], [`ecmascript`] (both over [`json_scan`] and
 //! [`json_parts`]), [`filter`], [`topic`], [`signing`] (what is sent), [`classify`] (what came of
-//! it; [`remedy`]: what to do about it), [`settle`], [`retry`], [`breaker`], [`lane`] (what happens next), [`prefetch`] (how much is
-//! taken at once), [`parcel`] (how it is parked), [`frame`] (so that it can be), [`dead`] (what
-//! becomes of a dead letter), [`dead_view`] (how it is shown), [`ledger`] (when the bus message is
+//! it; [`remedy`]: what to do about it; [`diagnosis`]: what a doctor found), [`settle`], [`retry`],
+//! [`breaker`], [`lane`] (what happens next), [`prefetch`] (how much is taken at once),
+//! [`parcel`] (how it is parked), [`frame`] (so that it can be), [`dead`] (what becomes of a dead
+//! letter), [`dead_view`] (how it is shown), [`ledger`] (when the bus message is
 //! acknowledged), [`attempt_log`] and [`pace`] (what operators see of it), [`secret`], [`sealing`].
 
 pub mod attempt_log;
@@ -17,6 +18,7 @@ pub mod breaker;
 pub mod classify;
 pub mod dead;
 pub mod dead_view;
+pub mod diagnosis;
 pub mod ecmascript;
 pub mod filter;
 pub mod frame;

@@ -12,7 +12,7 @@ pub fn remedy(reason: &str) -> Option<&'static str> {
     [network, certificate, mqtt, rabbitmq, event, ours]
         .into_iter()
         .find_map(|table| table(reason))
-        .or_else(|| number("http_").and_then(status_remedy))
+        .or_else(|| number("http_").map(status_remedy))
         .or_else(|| {
             number("amqp_").map(|_| "an answer that is in no standard: see the broker's log")
         })
@@ -56,8 +56,7 @@ fn network(reason: &str) -> Option<&'static str> {
                             redirects should lead to as the URL"
         }
         "not_prepared" => {
-            "a file that the endpoint's settings name cannot be used: see which one, \
-                           mend it, and start anew"
+            "a file that the endpoint's settings name cannot be used: mend it, then reload or restart"
         }
         _ => return None,
     })
@@ -153,6 +152,12 @@ fn rabbitmq(reason: &str) -> Option<&'static str> {
             "start lockgate with topology = \"declare\", or import what `lockgate \
                             topology` prints"
         }
+        "no_dead_letter_exchange" => {
+            "RabbitMQ 4 drops what it has delivered 20 times, and every lost connection counts: give \
+             the queue a higher x-delivery-limit, or a dead-letter exchange. AMQP does not show the \
+             limit, nor what a policy adds: rabbitmqctl list_queues name arguments \
+             effective_policy_definition"
+        }
         "not_implemented" => {
             "the server does not support what publishing needs (confirms): check \
                               that it is a RabbitMQ"
@@ -236,16 +241,25 @@ fn ours(reason: &str) -> Option<&'static str> {
             "nothing: the endpoint's own queue is worked off as fast as the \
                               endpoint takes it"
         }
+        "endpoint_removed" => {
+            "the endpoint is no longer configured, and its queues are kept: configure it again, or \
+             empty them"
+        }
         "stopping" | "sent_back" | "replayed" => "nothing: it is tried again by itself",
         _ => return None,
     })
 }
 
-/// What can be done about an HTTP status that is no success; `None` for what is none or a success.
+/// What can be done about an HTTP status that was not expected; a success is one of a WebSocket
+/// handshake.
 #[must_use]
-pub fn status_remedy(status: u16) -> Option<&'static str> {
-    Some(match status {
+pub fn status_remedy(status: u16) -> &'static str {
+    match status {
         ..200 => "an interim status is no answer",
+        200..=299 => {
+            "the server answers with a page where MQTT over WebSocket is wanted: check the \
+                      path in the URL"
+        }
         300..=399 => "a redirect that is not followed: configure the place it leads to",
         400 | 422 => "the endpoint does not accept this body",
         401 => "check the configured credentials",
@@ -267,8 +281,7 @@ pub fn status_remedy(status: u16) -> Option<&'static str> {
             "the endpoint does not accept this event: ask the partner why"
         }
         600.. => "no status of HTTP: check what listens at the URL",
-        _ => return None,
-    })
+    }
 }
 
 #[cfg(test)]
@@ -279,7 +292,10 @@ mod tests {
     use crate::logic::classify;
 
     /// What the parts above the tables produce; `tests/remedies` finds every one in the source.
-    const WORDS: [&str; 31] = [
+    const WORDS: [&str; 34] = [
+        "endpoint_removed",
+        "queue_missing",
+        "no_dead_letter_exchange",
         "tls_broken",
         "url",
         "bad_url",
@@ -331,7 +347,7 @@ mod tests {
                 check(&failure.reason);
             }
         }
-        for status in 300..=599 {
+        for status in 200..=599 {
             check(&classify::mqtt::handshake(status, "ws://h").reason);
         }
         for code in 1..=u8::MAX {
@@ -363,7 +379,7 @@ mod tests {
 
     #[test]
     fn a_word_that_nobody_produces_has_none() {
-        for word in ["", "nonsense", "http_", "http_200", "http_x", "amqp_", "http_99999"] {
+        for word in ["", "nonsense", "http_", "http_x", "amqp_", "http_99999"] {
             assert_eq!(remedy(word), None, "{word}");
         }
     }

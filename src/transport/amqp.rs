@@ -15,13 +15,14 @@ use url::Url;
 
 use super::amqp_link::keeper::Keeper;
 use super::amqp_link::lanes::{LaneSettings, Lanes, Publication};
-use super::amqp_link::{Link, LinkError, LinkSettings, uri};
+use super::amqp_link::{Link, LinkError, LinkSettings, examine, uri};
+use super::examine::{Examination, not_prepared};
 use super::tls::{self, TlsSettings};
 use super::{BuildError, Complaint, Instance, Publisher, Session, timeline};
 use crate::domain::delivery::{Address, Failure, Outcome, Outgoing, Properties};
 use crate::domain::event::Event;
+use crate::domain::names::Name;
 use crate::logic::attempt_log::Step;
-use crate::logic::classify;
 use crate::logic::schema::DurationText;
 use crate::logic::secret::{Secret, SecretUrl, has_user};
 
@@ -80,6 +81,25 @@ impl Settings {
     #[must_use]
     pub fn target(&self) -> String {
         self.url.to_string()
+    }
+
+    /// Examines the server; gives something when a publish could follow.
+    pub(super) async fn examine(
+        &self,
+        exam: &mut Examination,
+        endpoint: &Name,
+        instance: &Instance,
+    ) -> Option<()> {
+        let link = match self.link(endpoint.as_str(), instance) {
+            Ok(link) => link,
+            Err(error) => {
+                let refused = async |()| Err(not_prepared(&error));
+                return exam.step("prepare", Some(()), (self.timeout, "prepare"), refused).await;
+            }
+        };
+        let found = examine::examine(exam, &link, &self.tls, &self.target()).await?;
+        found.close().await;
+        Some(())
     }
 
     /// The exchange and routing key of an event: its type and its trigger, raw.
@@ -228,27 +248,6 @@ impl Amqp {
         lanes.link().close().await;
         done
     }
-
-    fn failure(&self, error: LinkError) -> Failure {
-        let what = format!("publish to {}", self.host);
-        match error {
-            LinkError::Timeout(after) => classify::timeout(&what, after),
-            LinkError::Dns(host) => classify::dns(&host),
-            LinkError::DnsUnavailable(host) => classify::dns_unavailable(&host),
-            LinkError::Tls(cause) => classify::tls(&cause),
-            LinkError::Io(kind) => classify::io(kind, &what),
-            LinkError::Reply { code, text } => classify::amqp::reply(code, &text),
-            returned @ LinkError::Returned { .. } => {
-                Failure::misconfigured("unroutable", returned.to_string())
-            }
-            LinkError::Nack => classify::amqp::nack(),
-            LinkError::Blocked(reason) => classify::amqp::blocked(&reason),
-            LinkError::Illegal(text) => Failure::permanent("illegal_property", text),
-            LinkError::Lost(text) => {
-                Failure::transient("connection_lost", format!("{what}: {text}"))
-            }
-        }
-    }
 }
 
 /// The message for an attempt: persistent, JSON, with the event's id and name.
@@ -272,7 +271,10 @@ impl Publisher for Amqp {
     fn publish(self: Rc<Self>, outgoing: Rc<Outgoing>) -> LocalBoxFuture<'static, Outcome> {
         async move {
             let attempt = async { self.attempt(publication(&outgoing)?).await };
-            attempt.await.map_err(|error| self.failure(error)).into()
+            attempt
+                .await
+                .map_err(|error| error.failure(&format!("publish to {}", self.host)))
+                .into()
         }
         .boxed_local()
     }

@@ -3,7 +3,7 @@
 //! Owns one awc client per publisher, one timeout over the whole exchange, redirects, and what
 //! came of it. Refuses to know what is sent: its callers bring headers and body. Read [`stream`]
 //! and [`connect`] (what awc is given to stand on), [`errors`], [`redirect`],
-//! [`rules`], [`poster`].
+//! [`rules`], [`poster`], [`examine`].
 //!
 //! An answer is complete when its head and its body arrived, or its head and the first
 //! [`MAX_ANSWER`] bytes of the body: nothing in the rest could matter, so the connection is closed
@@ -11,12 +11,14 @@
 
 mod connect;
 mod errors;
+pub(super) mod examine;
 pub(super) mod poster;
 pub mod redirect;
 pub mod rules;
 mod stream;
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use awc::body::None as NoBody;
@@ -26,6 +28,7 @@ use awc::http::{Method, Version};
 use awc::{Client, ClientResponse, Connector};
 use bytes::Bytes;
 use futures_util::StreamExt as _;
+use rustls::ClientConfig;
 use url::Url;
 
 use self::connect::Opener;
@@ -37,6 +40,8 @@ use crate::logic::secret::redact;
 use crate::logic::{classify, retry};
 use crate::world;
 
+/// The one protocol that is offered.
+const ALPN: &[u8] = b"http/1.1";
 /// Bytes of an answer's body that are read at most.
 pub const MAX_ANSWER: usize = 64 * 1024;
 /// Connections at once, for awc: the largest `max_in_flight` there can be, which is the true bound.
@@ -307,12 +312,11 @@ async fn read_body(response: &mut ClientResponse, what: &str) -> Result<(), Fail
 
 fn secure_client(terms: &Terms<'_>) -> Result<Client, BuildError> {
     let mut config = (*tls::client_config(terms.tls)?).clone();
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    let connector = tokio_rustls::TlsConnector::from(std::sync::Arc::new(config));
-    Ok(client(Some(connector), terms.timeout))
+    config.alpn_protocols = vec![ALPN.to_vec()];
+    Ok(client(Some(Arc::new(config)), terms.timeout))
 }
 
-fn client(tls: Option<tokio_rustls::TlsConnector>, timeout: Duration) -> Client {
+fn client(tls: Option<Arc<ClientConfig>>, timeout: Duration) -> Client {
     let connector = Connector::new()
         .connector(Opener::new(tls, timeout))
         .limit(MAX_CONNECTIONS)

@@ -2,15 +2,18 @@
 //!
 //! Owns how an event reaches a partner, and says what came of it as an [`Outcome`]. Refuses to
 //! decide what happens next: that is [`crate::logic`] and [`crate::actors`]. Read [`rest`] first
-//! (over [`http`]), then [`mqtt`] and [`amqp`]; [`timeline`] is what all of them tell of an attempt.
+//! (over [`http`]), then [`mqtt`] and [`amqp`]; [`timeline`] is what all of them tell of an attempt,
+//! [`examine`] looks at their peers for the doctor.
 
 pub mod amqp;
 pub mod amqp_link;
+pub mod examine;
 pub mod http;
 pub mod mqtt;
 pub mod rest;
 pub mod timeline;
 pub mod tls;
+mod way;
 pub mod webhook;
 
 use std::rc::Rc;

@@ -7,8 +7,9 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::examine::Examination;
 use super::http::rules::{self, complain};
-use super::http::{Header, Non2xx, Terms, poster};
+use super::http::{Header, Non2xx, Terms, examine, poster};
 use super::tls::TlsSettings;
 use super::{BuildError, Complaint, Instance, Publisher};
 use crate::domain::delivery::Outgoing;
@@ -86,6 +87,21 @@ impl Settings {
     #[must_use]
     pub fn target(&self) -> String {
         self.url.to_string()
+    }
+
+    /// Examines the way to the endpoint; gives something when a request could follow.
+    pub(in crate::transport) async fn examine(&self, exam: &mut Examination) -> Option<()> {
+        examine::examine(exam, &self.terms()).await
+    }
+
+    fn terms(&self) -> Terms<'_> {
+        Terms {
+            url: self.url.expose(),
+            timeout: self.timeout,
+            non_2xx: self.non_2xx,
+            follows_redirects: true,
+            tls: &self.tls,
+        }
     }
 
     /// Everything wrong between the keys of this table.
@@ -176,15 +192,8 @@ pub fn publisher(
     _endpoint: &str,
     _instance: &Instance,
 ) -> Result<Rc<dyn Publisher>, BuildError> {
-    let terms = Terms {
-        url: settings.url.expose(),
-        timeout: settings.timeout,
-        non_2xx: settings.non_2xx,
-        follows_redirects: true,
-        tls: &settings.tls,
-    };
     let own = settings.clone();
-    poster::publisher(settings.validate(), &terms, move |outgoing| own.headers(outgoing))
+    poster::publisher(settings.validate(), &settings.terms(), move |outgoing| own.headers(outgoing))
 }
 
 #[cfg(test)]

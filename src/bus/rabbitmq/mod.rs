@@ -3,10 +3,11 @@
 //! Owns two connections: one consumes and acknowledges, one publishes, so that an alarm which
 //! stops the publishes does not stop the acknowledgements. Both are opened when first wanted and
 //! anew after a loss; the wait between attempts is in here, so callers simply try again. Refuses
-//! to decide anything about a message. Read [`consumer`], [`store`], [`prepare`] and [`rescue`]
-//! next; [`crate::transport::amqp_link`] is the ground that they stand on.
+//! to decide anything about a message. Read [`consumer`], [`store`], [`prepare`], [`rescue`] and
+//! [`examine`] next; [`crate::transport::amqp_link`] is the ground that they stand on.
 
 mod consumer;
+pub mod examine;
 mod prepare;
 mod rescue;
 mod store;
@@ -84,6 +85,20 @@ pub enum SettingsError {
     Runtime,
 }
 
+/// Where a connection leads, by a name that tells operators its purpose.
+fn link_to(settings: &RabbitSettings, purpose: &str) -> Result<LinkSettings, SettingsError> {
+    let uri = uri::parse(settings.url.expose(), None, None, settings.heartbeat)?;
+    let tls = match uri.scheme {
+        lapin::uri::AMQPScheme::AMQP => None,
+        lapin::uri::AMQPScheme::AMQPS => {
+            let made = tls::client_config(&settings.tls);
+            Some(made.map_err(|error| SettingsError::Tls(error.0))?)
+        }
+    };
+    let name = format!("lockgate {} {purpose}", settings.instance);
+    Ok(LinkSettings { uri, tls, name, timeout: ANSWER_TIMEOUT })
+}
+
 /// A bus on RabbitMQ.
 pub struct RabbitMq {
     inner: Arc<Inner>,
@@ -120,21 +135,7 @@ impl RabbitMq {
     /// When the URL or a certificate file cannot be understood.
     pub fn new(settings: &RabbitSettings) -> Result<Arc<Self>, SettingsError> {
         let runtime = Handle::try_current().map_err(|_| SettingsError::Runtime)?;
-        let uri = uri::parse(settings.url.expose(), None, None, settings.heartbeat)?;
-        let tls = match uri.scheme {
-            lapin::uri::AMQPScheme::AMQP => None,
-            lapin::uri::AMQPScheme::AMQPS => {
-                let made = tls::client_config(&settings.tls);
-                Some(made.map_err(|error| SettingsError::Tls(error.0))?)
-            }
-        };
-        let link = |purpose: &str| LinkSettings {
-            uri: uri.clone(),
-            tls: tls.clone(),
-            name: format!("lockgate {} {purpose}", settings.instance),
-            timeout: ANSWER_TIMEOUT,
-        };
-        let (consume, publish) = (link("consume"), link("publish"));
+        let (consume, publish) = (link_to(settings, "consume")?, link_to(settings, "publish")?);
         let open_consuming = move || {
             let settings = consume.clone();
             async move {

@@ -11,12 +11,12 @@ use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptio
 use lapin::types::FieldTable;
 use lapin::{Channel, ExchangeKind};
 
-use super::{ANSWER_TIMEOUT, Consuming, Inner, Mode, bus_error, short};
+use super::{ANSWER_TIMEOUT, Inner, Mode, bus_error, short};
 use crate::bus::topology::{Object, objects};
 use crate::bus::{BusError, TopologyReport};
 use crate::domain::delivery::Headers;
 use crate::domain::names::Name;
-use crate::transport::amqp_link::{LinkError, bounded};
+use crate::transport::amqp_link::{Link, LinkError, bounded};
 
 pub(super) async fn run(
     inner: &Inner,
@@ -29,7 +29,7 @@ pub(super) async fn run(
     }
     let consuming = inner.consuming().await?;
     let declare = inner.mode == Mode::Declare;
-    let mut surveyor = Surveyor { consuming: &consuming, channel: None };
+    let mut surveyor = Surveyor::new(&consuming.link);
     for object in objects(&inner.names, &inner.source, endpoints, rungs) {
         let done = surveyor.visit(&object, declare, !report.declared.is_empty()).await;
         match done.map_err(|error| refusal(&object, &error))? {
@@ -86,18 +86,29 @@ fn refusal(object: &Object, error: &LinkError) -> BusError {
     BusError::Refused(format!("{text} (needed: {needed})"))
 }
 
-enum Found {
+/// What became of an object.
+pub(super) enum Found {
     There,
     Missing,
     Declared,
 }
 
-struct Surveyor<'a> {
-    consuming: &'a Consuming,
+/// Looks at objects, on channels that it opens anew when one is lost.
+pub(super) struct Surveyor<'a> {
+    link: &'a Link,
     channel: Option<Channel>,
 }
 
-impl Surveyor<'_> {
+impl<'a> Surveyor<'a> {
+    pub(super) fn new(link: &'a Link) -> Self {
+        Self { link, channel: None }
+    }
+
+    /// Looks whether it is there; never declares it.
+    pub(super) async fn look(&mut self, object: &Object) -> Result<Found, LinkError> {
+        self.visit(object, false, false).await
+    }
+
     async fn visit(
         &mut self,
         object: &Object,
@@ -136,7 +147,7 @@ impl Surveyor<'_> {
     async fn perform(&mut self, object: &Object, passive: bool) -> Result<(), LinkError> {
         let channel = match self.channel.take().filter(|channel| channel.status().connected()) {
             Some(channel) => channel,
-            None => self.consuming.link.channel(ANSWER_TIMEOUT).await?,
+            None => self.link.channel(ANSWER_TIMEOUT).await?,
         };
         let done = perform(&channel, object, passive).await;
         if done.is_ok() {

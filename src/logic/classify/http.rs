@@ -46,7 +46,7 @@ fn told(status: u16) -> Option<&'static str> {
         status,
         100..=401 | 403..=405 | 407 | 410 | 413 | 415 | 422 | 429 | 431 | 501 | 505
     );
-    status_remedy(status).filter(|_| telling)
+    telling.then(|| status_remedy(status))
 }
 
 #[cfg(test)]

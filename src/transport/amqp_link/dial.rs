@@ -18,7 +18,9 @@ use lapin::uri::AMQPUri;
 use lapin::{AsyncTcpStream, Connection, ConnectionProperties};
 
 use super::{LinkError, LinkSettings};
+use crate::domain::delivery::Class;
 use crate::logic::classify;
+use crate::transport::tls;
 use crate::world;
 
 /// How long an address may be silent before the next one of its name is tried as well.
@@ -193,7 +195,14 @@ pub(super) fn io_error(error: &io::Error) -> LinkError {
             None => {}
         }
         if let Some(cause) = inner.downcast_ref::<rustls::Error>() {
-            return LinkError::Tls(cause.to_string());
+            let words = tls::describe(cause);
+            // As for every transport: what merely broke off may pass.
+            return match tls::failure(cause, "").class {
+                Class::Misconfigured => LinkError::Tls(words),
+                Class::Transient | Class::Permanent => {
+                    LinkError::Lost(format!("TLS broke off: {words}"))
+                }
+            };
         }
     }
     LinkError::Io(error.kind())

@@ -3,9 +3,11 @@
 //! Owns what lapin leaves to its users: a bound on every step, a connection that can be ended even
 //! when the peer is silent or blocks us, errors without credentials. Refuses to connect anew: that
 //! is [`keeper`]. Read [`uri`], [`dial`] and [`lanes`] (how to publish without losing a message)
-//! next.
+//! next; [`examine`] goes through it all without publishing.
 
 mod dial;
+pub(crate) mod examine;
+mod failure;
 pub mod keeper;
 pub mod lanes;
 pub mod uri;

@@ -63,13 +63,14 @@ impl Scheme {
 
 /// Where the library connects to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Place {
-    scheme: Scheme,
+pub(super) struct Place {
+    /// What is spoken below MQTT.
+    pub(super) scheme: Scheme,
     /// The host's bare name or address; for errors, and for TCP and TLS.
-    host: String,
-    port: u16,
+    pub(super) host: String,
+    pub(super) port: u16,
     /// What the library takes as its address: the host, or the whole URL for a WebSocket.
-    address: String,
+    pub(super) address: String,
 }
 
 impl Place {
@@ -130,7 +131,7 @@ pub(super) struct Dialer {
     pub(super) publish_timeout: Duration,
     pub(super) retain: bool,
     max_packet_size: u64,
-    place: Place,
+    pub(super) place: Place,
     transport: Transport,
     credentials: Option<(String, Secret)>,
     client_id: ClientId,

@@ -73,7 +73,8 @@ fn before_connack(cause: &StateError, target: &str) -> Failure {
     }
 }
 
-fn websocket(error: &tungstenite::Error, target: &str, host: &str) -> Failure {
+/// The failure of a WebSocket handshake.
+pub(super) fn websocket(error: &tungstenite::Error, target: &str, host: &str) -> Failure {
     match error {
         tungstenite::Error::Http(answer) => mqtt::handshake(answer.status().as_u16(), target),
         tungstenite::Error::Io(cause) => io_or_tls(cause, target),

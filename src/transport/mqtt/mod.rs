@@ -3,10 +3,12 @@
 //! Owns the endpoint's `mqtt` table and builds its publisher. Refuses to know topics' grammar
 //! ([`crate::logic::topic`]) and what an answer means ([`crate::logic::classify::mqtt`]). Read
 //! [`check`] for the rules of the table, then [`dial`] (how a connection comes about),
-//! [`per_event`], and [`persistent`] over [`link`]; [`failure`] reads the library's errors.
+//! [`per_event`], and [`persistent`] over [`link`]; [`failure`] reads the library's errors;
+//! [`examine`] goes through all this without publishing.
 
 mod check;
 mod dial;
+mod examine;
 mod failure;
 mod flight;
 mod link;

@@ -19,7 +19,7 @@ use crate::logic::classify;
 use crate::transport::{Publisher, timeline};
 
 /// How long a goodbye may take. The event is delivered by then, whatever comes of it.
-const GOODBYE: Duration = Duration::from_secs(1);
+pub(super) const GOODBYE: Duration = Duration::from_secs(1);
 /// One publish and one disconnect.
 const REQUESTS: usize = 2;
 
@@ -90,7 +90,7 @@ async fn completed(events: &mut EventLoop) -> Result<(), Box<rumqttc::Connection
 }
 
 /// Says DISCONNECT, and returns when it is on the wire or the connection is gone.
-async fn goodbye(client: &AsyncClient, events: &mut EventLoop) {
+pub(super) async fn goodbye(client: &AsyncClient, events: &mut EventLoop) {
     if client.try_disconnect().is_err() {
         return;
     }

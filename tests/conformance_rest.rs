@@ -27,6 +27,7 @@ fn outgoing(id: &str, name: &str, body: &str) -> Outgoing {
         event_name: name.into(),
         address: Address::Url,
         body: Bytes::copy_from_slice(body.as_bytes()),
+        trace: None,
     }
 }
 

@@ -16,13 +16,17 @@ use url::Url;
 use super::amqp_link::keeper::Keeper;
 use super::amqp_link::lanes::{LaneSettings, Lanes, Publication};
 use super::amqp_link::{Link, LinkError, LinkSettings, uri};
+use super::tls::certificate::Peer;
 use super::tls::{self, TlsSettings};
 use super::{BuildError, Complaint, Instance, Publisher, Session, timeline};
-use crate::domain::delivery::{Address, Failure, Outcome, Outgoing, Properties};
+use crate::domain::delivery::{
+    Address, Failure, HeaderValue, Headers, Outcome, Outgoing, Properties,
+};
 use crate::domain::event::Event;
 use crate::logic::attempt_log::Step;
 use crate::logic::classify;
 use crate::logic::secret::{Secret, SecretUrl, has_user};
+use crate::logic::trace_context::{TRACEPARENT, TRACESTATE};
 
 /// The longest name, routing key and short property that AMQP has, in bytes.
 const SHORT: usize = 255;
@@ -132,7 +136,10 @@ impl Settings {
         let uri = self.uri().map_err(|problem| BuildError(problem.to_string()))?;
         let tls = match uri.scheme {
             AMQPScheme::AMQP => None,
-            AMQPScheme::AMQPS => Some(tls::client_config(&self.tls)?),
+            AMQPScheme::AMQPS => {
+                let peer = Peer::endpoint(endpoint, &uri.authority.host);
+                Some(tls::client_config_noting(&self.tls, peer)?)
+            }
         };
         let name = format!("lockgate {} {endpoint}", instance.id);
         Ok(LinkSettings { uri, tls, name, timeout: self.timeout })
@@ -247,7 +254,7 @@ impl Amqp {
     }
 }
 
-/// The message for an attempt: persistent, JSON, with the event's id and name.
+/// The message for an attempt: persistent, JSON, with the event's id, name and trace.
 fn publication(outgoing: &Outgoing) -> Result<Publication, LinkError> {
     let Address::Exchange { exchange, routing_key } = &outgoing.address else {
         return Err(LinkError::Illegal("the address is no exchange".into()));
@@ -256,11 +263,22 @@ fn publication(outgoing: &Outgoing) -> Result<Publication, LinkError> {
         ShortString::try_new(value.to_owned())
             .map_err(|_| LinkError::Illegal(format!("{what} is longer than {SHORT} bytes")))
     };
-    let properties = Properties::default()
+    let mut properties = Properties::default()
         .with_delivery_mode(2)
         .with_content_type("application/json".into())
         .with_message_id(text("the event's id", &outgoing.event_id)?)
         .with_type(text("the event's name", &outgoing.event_name)?);
+    if let Some(trace) = &outgoing.trace {
+        let mut headers = Headers::default();
+        let mut put = |name: &str, value: &str| {
+            headers.insert(name.into(), HeaderValue::LongString(value.into()));
+        };
+        put(TRACEPARENT, &trace.parent);
+        if let Some(state) = &trace.state {
+            put(TRACESTATE, state);
+        }
+        properties = properties.with_headers(headers);
+    }
     Publication::new(exchange, routing_key, properties, outgoing.body.clone())
 }
 
@@ -375,6 +393,7 @@ mod tests {
             event_name: "a.b".into(),
             address: Address::Exchange { exchange: "e".into(), routing_key: "k".into() },
             body: "{}".into(),
+            trace: None,
         };
         assert!(matches!(publication(&outgoing), Err(LinkError::Illegal(_))));
         outgoing.event_id.truncate(255);

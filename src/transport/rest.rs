@@ -129,6 +129,7 @@ impl Settings {
                 auth.api_key.as_ref().map(|key| Header::secret(&key.header, key.value.expose())),
             );
         }
+        rules::add_trace(outgoing, &mut headers);
         headers
     }
 
@@ -168,10 +169,11 @@ impl Auth {
 /// When the settings do not hold together, or what they name cannot be loaded.
 pub fn publisher(
     settings: &Settings,
-    _endpoint: &str,
+    endpoint: &str,
     _instance: &Instance,
 ) -> Result<Rc<dyn Publisher>, BuildError> {
     let terms = Terms {
+        endpoint,
         url: settings.url.expose(),
         timeout: settings.timeout,
         non_2xx: settings.non_2xx,

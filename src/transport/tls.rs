@@ -2,12 +2,15 @@
 //!
 //! Owns whom we trust and how a failed handshake is explained. Refuses ALPN, which its callers add.
 //! The provider is always ring, named here and never taken from the process. Read
-//! [`super::http`] next.
+//! [`certificate`] (what is noted of a handshake), then [`super::http`].
+
+pub mod certificate;
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
+use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject as _;
@@ -17,6 +20,7 @@ use rustls::{
     SignatureScheme,
 };
 
+use self::certificate::{Noted, Peer};
 use super::BuildError;
 use crate::domain::delivery::Failure;
 use crate::logic::classify;
@@ -43,18 +47,39 @@ impl Default for TlsSettings {
 /// When the CA file cannot be read or holds no certificate; when there is nobody to trust: no CA
 /// file and a system without certificates. The message names the file.
 pub fn client_config(settings: &TlsSettings) -> Result<Arc<ClientConfig>, BuildError> {
+    configured(settings, |verifier| verifier)
+}
+
+/// The same, and what certificate `peer` shows in each full handshake is noted in the metrics.
+///
+/// # Errors
+/// As [`client_config`].
+pub fn client_config_noting(
+    settings: &TlsSettings,
+    peer: Peer,
+) -> Result<Arc<ClientConfig>, BuildError> {
+    configured(settings, |verifier| Arc::new(Noted::new(verifier, peer)))
+}
+
+fn configured(
+    settings: &TlsSettings,
+    wrapped: impl FnOnce(Arc<dyn ServerCertVerifier>) -> Arc<dyn ServerCertVerifier>,
+) -> Result<Arc<ClientConfig>, BuildError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
         .map_err(|cause| BuildError(format!("TLS: {cause}")))?;
     let own = settings.ca_file.as_deref().map(read_ca).transpose()?;
-    let config = if settings.verify {
-        builder.with_root_certificates(trusted(system_roots(), own)?).with_no_client_auth()
+    let verifier: Arc<dyn ServerCertVerifier> = if settings.verify {
+        let roots = trusted(system_roots(), own)?;
+        WebPkiServerVerifier::builder_with_provider(roots, provider)
+            .build()
+            .map_err(|cause| BuildError(format!("TLS: {cause}")))?
     } else {
-        let anyone = Arc::new(AnyCertificate(provider));
-        builder.dangerous().with_custom_certificate_verifier(anyone).with_no_client_auth()
+        Arc::new(AnyCertificate(provider))
     };
-    Ok(Arc::new(config))
+    let builder = builder.dangerous().with_custom_certificate_verifier(wrapped(verifier));
+    Ok(Arc::new(builder.with_no_client_auth()))
 }
 
 /// The certificates of a CA file.

@@ -197,6 +197,7 @@ impl Settings {
             let values = [id.clone(), seconds.to_string(), signature];
             headers.extend(STANDARD.into_iter().zip(values).map(|(name, v)| bound(name, v)));
         }
+        rules::add_trace(outgoing, &mut headers);
         headers
     }
 }
@@ -207,10 +208,11 @@ impl Settings {
 /// When the settings do not hold together, or what they name cannot be loaded.
 pub fn publisher(
     settings: &Settings,
-    _endpoint: &str,
+    endpoint: &str,
     _instance: &Instance,
 ) -> Result<Rc<dyn Publisher>, BuildError> {
     let terms = Terms {
+        endpoint,
         url: settings.url.expose(),
         timeout: settings.timeout,
         non_2xx: settings.non_2xx,

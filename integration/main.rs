@@ -19,6 +19,7 @@ mod floods;
 mod http;
 mod late;
 mod main_job;
+mod metrics;
 mod mqtt;
 mod node;
 mod panics;
@@ -26,4 +27,5 @@ mod phases;
 mod proxy;
 #[allow(dead_code, reason = "the tests under load use the rest")]
 mod support;
+mod traces;
 mod transport_contract;

@@ -254,32 +254,33 @@ impl Amqp {
     }
 }
 
-/// The message for an attempt: persistent, JSON, with the event's id, name and trace.
+/// The message for an attempt.
 fn publication(outgoing: &Outgoing) -> Result<Publication, LinkError> {
     let Address::Exchange { exchange, routing_key } = &outgoing.address else {
         return Err(LinkError::Illegal("the address is no exchange".into()));
     };
+    Publication::new(exchange, routing_key, properties(outgoing)?, outgoing.body.clone())
+}
+
+/// Its properties: persistent, JSON, with the event's id and name, and its trace as headers.
+fn properties(outgoing: &Outgoing) -> Result<Properties, LinkError> {
     let text = |what: &str, value: &str| {
         ShortString::try_new(value.to_owned())
             .map_err(|_| LinkError::Illegal(format!("{what} is longer than {SHORT} bytes")))
     };
-    let mut properties = Properties::default()
+    let properties = Properties::default()
         .with_delivery_mode(2)
         .with_content_type("application/json".into())
         .with_message_id(text("the event's id", &outgoing.event_id)?)
         .with_type(text("the event's name", &outgoing.event_name)?);
-    if let Some(trace) = &outgoing.trace {
-        let mut headers = Headers::default();
-        let mut put = |name: &str, value: &str| {
-            headers.insert(name.into(), HeaderValue::LongString(value.into()));
-        };
-        put(TRACEPARENT, &trace.parent);
-        if let Some(state) = &trace.state {
-            put(TRACESTATE, state);
-        }
-        properties = properties.with_headers(headers);
+    let Some(trace) = &outgoing.trace else { return Ok(properties) };
+    let parent = [(TRACEPARENT, &trace.parent)];
+    let state = trace.state.iter().map(|state| (TRACESTATE, state));
+    let mut headers = Headers::default();
+    for (name, value) in parent.into_iter().chain(state) {
+        headers.insert(name.into(), HeaderValue::LongString(value.as_str().into()));
     }
-    Publication::new(exchange, routing_key, properties, outgoing.body.clone())
+    Ok(properties.with_headers(headers))
 }
 
 impl Publisher for Amqp {
@@ -304,6 +305,7 @@ impl Publisher for Amqp {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::delivery::TraceContext;
 
     fn settings(rest: serde_json::Value) -> Settings {
         serde_json::from_value(rest).unwrap()
@@ -383,6 +385,26 @@ mod tests {
             let failure = found.unwrap_err();
             assert_eq!(failure.class, crate::domain::delivery::Class::Permanent);
             assert_eq!(failure.reason, reason);
+        }
+    }
+
+    #[test]
+    fn a_message_has_headers_only_where_there_is_a_trace() {
+        let headers = |trace: Option<TraceContext>| {
+            let address = Address::Exchange { exchange: "e".into(), routing_key: "k".into() };
+            let (event_id, event_name) = ("1".to_owned(), "a.b".to_owned());
+            let outgoing = Outgoing { event_id, event_name, address, body: "{}".into(), trace };
+            properties(&outgoing).unwrap().headers().clone()
+        };
+        assert_eq!(headers(None), None);
+        let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".to_owned();
+        for (state, count) in [(None, 1), (Some("a=1".to_owned()), 2)] {
+            let trace = TraceContext { parent: parent.clone(), state: state.clone() };
+            let found = headers(Some(trace)).unwrap();
+            let text = |text: &str| HeaderValue::LongString(text.into());
+            assert_eq!(found.inner().len(), count);
+            assert_eq!(found.inner().get(TRACEPARENT), Some(&text(&parent)));
+            assert_eq!(found.inner().get(TRACESTATE), state.as_deref().map(text).as_ref());
         }
     }
 

@@ -50,7 +50,6 @@ impl Endpoint {
             State::Closed => Health::Healthy,
         };
         let was = self.plan.shown.status();
-        let now = self.now();
         let news = if self.plan.shown.set(health, world::now()) {
             meter::endpoint_state(self.name().as_str(), health.as_str());
             self.news(&was, health).and_then(|news| self.telling.change(news, now))

@@ -1,9 +1,11 @@
 //! The trace of an event, end to end: from the headers of the bus message to the partner's, through
-//! parking and past redirects; and what of it is in the log.
+//! parking and past redirects; and what of it, and of an endpoint that flaps, is in the log.
 
 use std::fmt::Write as _;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use lapin::ExchangeKind;
 use lapin::types::{AMQPValue, FieldTable};
 use lockgate::domain::delivery::{HeaderValue, Message, Properties};
@@ -163,18 +165,20 @@ async fn survives_parking(lockgate: &Lockgate, port: u16) {
     check_requests(&arrived(&late, 4).await, "/", PASSED);
 }
 
-/// Every line is JSON; those of an attempt carry its span, and a dead letter its trace.
+/// The lines of the log with this message: every line is JSON.
+fn lines(lockgate: &Lockgate, message: &str) -> Vec<Value> {
+    let log = lockgate.log();
+    let whole = log.rsplit_once('\n').map_or("", |(whole, _)| whole);
+    // What is said of the configuration before there is a log is for people.
+    let lines = whole.lines().skip_while(|line| !line.starts_with('{'));
+    let lines = lines.map(|line| serde_json::from_str::<Value>(line).expect(line));
+    lines.filter(|line| line["message"] == message).collect()
+}
+
+/// The lines of an attempt carry its span, and a dead letter its trace.
 async fn check_log(lockgate: &Lockgate) {
-    let lines = |message: &str| -> Vec<Value> {
-        let log = lockgate.log();
-        let whole = log.rsplit_once('\n').map_or("", |(whole, _)| whole);
-        // What is said of the configuration before there is a log is for people.
-        let lines = whole.lines().filter(|line| !line.starts_with("warning: source.url"));
-        let lines = lines.map(|line| serde_json::from_str::<Value>(line).expect(line));
-        lines.filter(|line| line["message"] == message).collect()
-    };
     let dead = eventually("four dead letters in the log", DEADLINE, || async {
-        Some(lines("dead letter")).filter(|dead| dead.len() == 4)
+        Some(lines(lockgate, "dead letter")).filter(|dead| dead.len() == 4)
     })
     .await;
     let trace_of = |lines: &[Value], id: &str, endpoint: &str| -> Option<Option<String>> {
@@ -186,7 +190,7 @@ async fn check_log(lockgate: &Lockgate) {
     assert_eq!(trace_of(&dead, "whole", "bad"), traced);
     assert_eq!(trace_of(&dead, "untraced", "bad"), untraced);
     let spans = |message: &str| -> Vec<Value> {
-        lines(message).iter().map(|line| line["span"].clone()).collect()
+        lines(lockgate, message).iter().map(|line| line["span"].clone()).collect()
     };
     for (message, endpoint) in [("delivered", "hook"), ("attempt failed", "bad")] {
         let spans = spans(message);
@@ -194,4 +198,60 @@ async fn check_log(lockgate: &Lockgate) {
         assert_eq!(trace_of(&spans, "whole", endpoint), traced, "{spans:?}");
         assert_eq!(trace_of(&spans, "malformed", endpoint), untraced, "{spans:?}");
     }
+}
+
+#[test]
+fn an_endpoint_that_flaps_has_few_lines_in_the_log_and_loses_nothing() {
+    on_system(async {
+        let folder = tempfile::tempdir().unwrap();
+        let (bus, partner) = (node().place(), node().place());
+        let flaps = HttpServer::start();
+        let asked = AtomicUsize::new(0);
+        flaps.answer(move |_| {
+            let odd = asked.fetch_add(1, Ordering::Relaxed) % 2 == 1;
+            Answer::status(if odd { 503 } else { 200 })
+        });
+        let there = Client::connect(&partner.url).await;
+        there.declare("partner", true).await;
+        there.bind("Batch", ExchangeKind::Topic, "partner", "#").await;
+        let urls = [("flaps", flaps.url("/"), "non_2xx = \"retry\"")];
+        let toml = configuration(&bus.url, &partner.url, &urls).replace(
+            "breaker = { open = \"1s\", open_max = \"1s\" }",
+            "max_in_flight = 1\nbreaker = { failures = 1, open = \"100ms\", open_max = \"100ms\" }",
+        );
+        let lockgate = Lockgate::start_ready(&Configuration::write(folder.path(), &toml)).await;
+        let platform = Client::connect(&bus.url).await;
+        let number = AtomicUsize::new(0);
+        let told = || {
+            let mut told = lines(&lockgate, "endpoint state");
+            told.retain(|line| line["endpoint"] == "flaps");
+            told
+        };
+        eventually("a line says that others were left out", DEADLINE, || async {
+            let id = format!("e-{}", number.fetch_add(1, Ordering::Relaxed));
+            let properties = Properties::default()
+                .with_type("Batch/batch_run_status".into())
+                .with_message_id(id.into());
+            platform.publish("platform", "x", properties, b"{}").await;
+            let left_out = told().iter().filter_map(|line| line["left_out"].as_u64()).max();
+            (left_out? >= 5).then_some(())
+        })
+        .await;
+        let at = |line: &Value| line["timestamp"].as_str().unwrap().parse::<Timestamp>().unwrap();
+        let times: Vec<Timestamp> = told().iter().map(at).collect();
+        assert!(times.len() >= 4, "{times:?}");
+        for few in times.windows(4) {
+            let took = few[3].duration_since(few[0]).as_secs_f64();
+            assert!(took > 29.5, "four lines within {took} s");
+        }
+        flaps.answer(|_| Answer::ok());
+        let sent = number.load(Ordering::Relaxed);
+        let delivered = "lockgate_routes_total{endpoint=\"flaps\",settlement=\"delivered\"}";
+        eventually("everything is delivered", DEADLINE, || async {
+            let delivered = lockgate.metric(delivered).await;
+            (delivered >= f64::from(u32::try_from(sent).unwrap())).then_some(())
+        })
+        .await;
+        lockgate.reconciles().await;
+    });
 }

@@ -273,6 +273,11 @@ pub fn bus_certificate_expiry(not_after: Duration) {
     gauge!(BUS_CERTIFICATE_EXPIRY).set(not_after.as_secs_f64());
 }
 
+/// An endpoint may have another peer from now on: its certificate is not known.
+pub fn no_certificate(endpoint: &str) {
+    gauge!(CERTIFICATE_EXPIRY, "endpoint" => endpoint.to_owned()).set(f64::NAN);
+}
+
 /// An endpoint is not configured any more: its gauges are not served until they are set again. Its
 /// counters stay, or the sums over all endpoints would go back. Call it when nothing of the endpoint
 /// runs any longer.

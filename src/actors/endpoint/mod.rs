@@ -294,7 +294,10 @@ impl Actor for Endpoint {
         ctx.run_interval(TICK, |endpoint, ctx| {
             endpoint.choose_lane(ctx);
             endpoint.pump(ctx);
-            meter::in_flight(endpoint.name().as_str(), endpoint.plan.shown.counters.in_flight());
+            if !endpoint.has_left() {
+                let in_flight = endpoint.plan.shown.counters.in_flight();
+                meter::in_flight(endpoint.name().as_str(), in_flight);
+            }
         });
         self.pump(ctx);
     }

@@ -98,7 +98,6 @@ mod tests {
     #[test]
     fn everything_counted_is_rendered_with_its_labels() {
         let text = rendered(|| {
-            meter::started(at("2026-06-18T00:00:00.500Z"));
             meter::received();
             meter::received();
             meter::acknowledged(2);
@@ -120,10 +119,6 @@ mod tests {
             meter::bus_connected(true);
             meter::oldest_unsettled(Duration::from_millis(1_500));
             meter::source_depth(6);
-            meter::route_latency("erp", at("2026-06-18T00:00:00Z"), at("2026-06-18T00:01:00Z"));
-            meter::route_latency("erp", at("2026-06-18T00:00:01Z"), at("2026-06-18T00:00:00Z"));
-            meter::certificate_expiry("erp", Duration::from_secs(1_790_000_000));
-            meter::bus_certificate_expiry(Duration::from_secs(1_790_000_001));
         });
         for line in [
             "lockgate_events_received_total 2",
@@ -149,6 +144,27 @@ mod tests {
             "lockgate_bus_connected 1",
             "lockgate_oldest_unsettled_age_seconds 1.5",
             "lockgate_source_depth 6",
+        ] {
+            assert!(text.lines().any(|l| l == line), "no line {line:?} in\n{text}");
+        }
+        let version = format!("lockgate_build_info{{version=\"{}\"}} 1", env!("CARGO_PKG_VERSION"));
+        assert!(text.contains(&version), "{text}");
+    }
+
+    fn at(text: &str) -> jiff::Timestamp {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn times_and_latencies_are_in_seconds() {
+        let text = rendered(|| {
+            meter::started(at("2026-06-18T00:00:00.500Z"));
+            meter::route_latency("erp", at("2026-06-18T00:00:00Z"), at("2026-06-18T00:01:00Z"));
+            meter::route_latency("erp", at("2026-06-18T00:00:01Z"), at("2026-06-18T00:00:00Z"));
+            meter::certificate_expiry("erp", Duration::from_secs(1_790_000_000));
+            meter::bus_certificate_expiry(Duration::from_secs(1_790_000_001));
+        });
+        for line in [
             "lockgate_route_latency_seconds_bucket{endpoint=\"erp\",le=\"0.005\"} 1",
             "lockgate_route_latency_seconds_bucket{endpoint=\"erp\",le=\"30\"} 1",
             "lockgate_route_latency_seconds_bucket{endpoint=\"erp\",le=\"120\"} 2",
@@ -159,12 +175,6 @@ mod tests {
         ] {
             assert!(text.lines().any(|l| l == line), "no line {line:?} in\n{text}");
         }
-        let version = format!("lockgate_build_info{{version=\"{}\"}} 1", env!("CARGO_PKG_VERSION"));
-        assert!(text.contains(&version), "{text}");
-    }
-
-    fn at(text: &str) -> jiff::Timestamp {
-        text.parse().unwrap()
     }
 
     #[test]

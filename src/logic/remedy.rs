@@ -13,9 +13,6 @@ pub fn remedy(reason: &str) -> Option<&'static str> {
         .into_iter()
         .find_map(|table| table(reason))
         .or_else(|| number("http_").and_then(status_remedy))
-        .or_else(|| {
-            number("amqp_").map(|_| "an answer that is in no standard: see the broker's log")
-        })
 }
 
 /// Names, sockets, and what is no answer.
@@ -132,6 +129,7 @@ fn mqtt(reason: &str) -> Option<&'static str> {
 /// What a RabbitMQ refuses.
 fn rabbitmq(reason: &str) -> Option<&'static str> {
     Some(match reason {
+        "amqp_unknown" => "an answer that is in no standard: see the broker's log",
         "access_refused" => {
             "check username and password; if the login succeeds, the user lacks a \
                              permission, which rabbitmqctl set_permissions gives"

@@ -26,6 +26,7 @@ fn outgoing(exchange: &str, routing_key: &str, body: &str) -> Rc<Outgoing> {
         event_name: "procedure_run.step_execution".into(),
         address: Address::Exchange { exchange: exchange.into(), routing_key: routing_key.into() },
         body: body.to_owned().into(),
+        trace: None,
     })
 }
 

@@ -62,6 +62,7 @@ fn an_answer_without_an_end_is_read_to_a_bound_and_no_further() {
                 event_name: "a.b".into(),
                 address: Address::Url,
                 body: "{}".into(),
+                trace: None,
             };
             let outcome = publisher.unwrap().publish(Rc::new(outgoing)).await;
             let found = match &outcome {

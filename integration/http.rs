@@ -38,6 +38,7 @@ fn outgoing_with(body: impl Into<Bytes>) -> Rc<Outgoing> {
         event_name: "operation.completed".into(),
         address: Address::Url,
         body: body.into(),
+        trace: None,
     })
 }
 

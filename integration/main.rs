@@ -21,6 +21,7 @@ mod floods;
 mod http;
 mod late;
 mod main_job;
+mod metrics;
 mod mqtt;
 mod node;
 mod panics;
@@ -29,4 +30,5 @@ mod proxy;
 mod rotation;
 #[allow(dead_code, reason = "the tests under load use the rest")]
 mod support;
+mod traces;
 mod transport_contract;

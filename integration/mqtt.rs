@@ -41,6 +41,7 @@ async fn publish(publisher: &Rc<dyn Publisher>, topic: &str, body: &[u8]) -> Out
         event_name: "a.b".into(),
         address: Address::Topic(topic.into()),
         body: body.to_vec().into(),
+        trace: None,
     };
     Rc::clone(publisher).publish(Rc::new(outgoing)).await
 }

@@ -46,8 +46,13 @@ fn amqp(settings: Value) -> Rc<dyn Publisher> {
 
 /// One attempt, as an endpoint makes it. Its steps take no longer than itself.
 async fn attempt(publisher: &Rc<dyn Publisher>, address: Address) -> (Outcome, Vec<Phase>) {
-    let outgoing =
-        Outgoing { event_id: "e-1".into(), event_name: "a.b".into(), address, body: "{}".into() };
+    let outgoing = Outgoing {
+        event_id: "e-1".into(),
+        event_name: "a.b".into(),
+        address,
+        body: "{}".into(),
+        trace: None,
+    };
     let (timeline, began) = (Timeline::default(), Instant::now());
     let outcome = timeline.scope(Rc::clone(publisher).publish(Rc::new(outgoing))).await;
     let phases = timeline.take();

@@ -1,7 +1,8 @@
 //! Floor 2: what is counted. The names of every metric, and one function to record each.
 //!
 //! Owns names, labels and help texts; a label is the name of an endpoint or a constant word, never
-//! anything that an event brings. Refuses to render or to serve them: that is
+//! anything that an event or a partner brings. What an endpoint that is gone leaves behind is
+//! withdrawn by [`forget`]. Refuses to render or to serve them: that is
 //! [`crate::admin::metrics`], which also installs the recorder before
 //! anything is counted. Without one every call does nothing.
 //!
@@ -10,13 +11,18 @@
 
 use std::time::Duration;
 
-use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use jiff::Timestamp;
+use metrics::{
+    Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
+};
 
 use crate::domain::delivery::Settlement;
 use crate::logic::breaker::State;
 
 /// The duration of attempts, in seconds: a histogram whose buckets the exporter must know.
 pub const ATTEMPT_DURATION: &str = "lockgate_attempt_duration_seconds";
+/// How long delivered routes took, in seconds: another histogram with buckets of its own.
+pub const ROUTE_LATENCY: &str = "lockgate_route_latency_seconds";
 
 const RECEIVED: &str = "lockgate_events_received_total";
 const ACKNOWLEDGED: &str = "lockgate_events_acknowledged_total";
@@ -34,11 +40,21 @@ const ROUTES_STALE: &str = "lockgate_routes_stale_total";
 const ATTEMPTS: &str = "lockgate_attempts_total";
 const IN_FLIGHT: &str = "lockgate_in_flight";
 const BREAKER: &str = "lockgate_breaker_state";
+const STATE: &str = "lockgate_endpoint_state";
 const ORPHANED: &str = "lockgate_orphaned";
 const PARKED: &str = "lockgate_parked";
 const DEAD: &str = "lockgate_dead";
 const BUS_CONNECTED: &str = "lockgate_bus_connected";
+const CERTIFICATE_EXPIRY: &str = "lockgate_certificate_expiry_timestamp_seconds";
+const BUS_CERTIFICATE_EXPIRY: &str = "lockgate_bus_certificate_expiry_timestamp_seconds";
+const START_TIME: &str = "lockgate_start_time_seconds";
 const BUILD_INFO: &str = "lockgate_build_info";
+
+/// The states of an endpoint, in the operator's words.
+pub const STATES: [&str; 5] = ["healthy", "degraded", "open", "paused", "misconfigured"];
+
+/// Every gauge of an endpoint but its states: what [`forget`] withdraws.
+const OF_ENDPOINTS: [&str; 5] = [IN_FLIGHT, BREAKER, PARKED, DEAD, CERTIFICATE_EXPIRY];
 
 /// Gives every metric its help text. Called once, after the recorder is installed.
 pub fn describe() {
@@ -60,15 +76,55 @@ pub fn describe() {
     describe_counter!(SETTLED, "Routes that ended: delivered, parked, dead or suppressed");
     describe_counter!(ROUTES_STALE, "Routes dropped because their bus connection was lost");
     describe_counter!(ATTEMPTS, "Attempts that ended, by outcome and kind of error");
-    describe_histogram!(ATTEMPT_DURATION, metrics::Unit::Seconds, "How long an attempt took");
+    describe_histogram!(ATTEMPT_DURATION, Unit::Seconds, "How long an attempt took");
+    describe_histogram!(
+        ROUTE_LATENCY,
+        Unit::Seconds,
+        "From the first receipt of an event to its delivery to the endpoint, parked times included"
+    );
     describe_gauge!(IN_FLIGHT, "Routes that are not settled");
     describe_gauge!(BREAKER, "The endpoint's breaker: 0 closed, 1 half-open, 2 open");
+    describe_gauge!(STATE, "1 for the state in which the endpoint is, 0 for the others");
     describe_gauge!(ORPHANED, "Messages in the orphan queue that belong to no endpoint");
     describe_gauge!(PARKED, "Events ready in the endpoint's parked queue");
     describe_gauge!(DEAD, "Dead letters in the endpoint's dead-letter queue");
     describe_gauge!(BUS_CONNECTED, "1 while the source queue is consumed");
+    describe_gauge!(
+        CERTIFICATE_EXPIRY,
+        Unit::Seconds,
+        "When the certificate ends that the endpoint showed last, in unix time"
+    );
+    describe_gauge!(
+        BUS_CERTIFICATE_EXPIRY,
+        Unit::Seconds,
+        "When the certificate ends that the bus showed last, in unix time"
+    );
+    describe_gauge!(START_TIME, Unit::Seconds, "When this instance started, in unix time");
     describe_gauge!(BUILD_INFO, "Always 1; the version is a label");
     gauge!(BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+}
+
+/// This instance starts now. What it has not counted yet is 0 from here on: of a counter that begins
+/// with its first event, nobody would see the first increase.
+pub fn started(now: Timestamp) {
+    gauge!(START_TIME).set(now.as_duration().as_secs_f64());
+    for name in [RECEIVED, ACKNOWLEDGED, STALE, REJECTED, UNWANTED] {
+        counter!(name).increment(0);
+    }
+    for name in [EVENTS_IN_FLIGHT, ORPHANED, BUS_CONNECTED] {
+        gauge!(name).set(0.0);
+    }
+}
+
+/// An endpoint begins to work: its counters are there, as those of [`started`] are.
+pub fn introduce(endpoint: &str) {
+    for name in [ROUTED, RESUMED, ROUTES_STALE] {
+        counter!(name, "endpoint" => endpoint.to_owned()).increment(0);
+    }
+    for settlement in ["delivered", "parked", "dead", "suppressed"] {
+        let endpoint = endpoint.to_owned();
+        counter!(SETTLED, "endpoint" => endpoint, "settlement" => settlement).increment(0);
+    }
 }
 
 /// A message came from the source queue.
@@ -156,6 +212,12 @@ pub fn attempt(endpoint: &str, outcome: &'static str, error_type: &str, took: Du
     histogram!(ATTEMPT_DURATION, "endpoint" => endpoint.to_owned()).record(took);
 }
 
+/// A route was delivered so long after its event was first received. Zero where clocks disagree.
+pub fn route_latency(endpoint: &str, received_at: Timestamp, now: Timestamp) {
+    let took = Duration::try_from(now.duration_since(received_at)).unwrap_or_default();
+    histogram!(ROUTE_LATENCY, "endpoint" => endpoint.to_owned()).record(took);
+}
+
 /// How many routes of an endpoint are not settled now.
 pub fn in_flight(endpoint: &str, routes: u64) {
     #[expect(clippy::cast_precision_loss, reason = "far fewer than 2^52 routes")]
@@ -170,6 +232,14 @@ pub fn breaker(endpoint: &str, state: State) {
         State::Open { .. } => 2.0,
     };
     gauge!(BREAKER, "endpoint" => endpoint.to_owned()).set(value);
+}
+
+/// In which of its [`STATES`] an endpoint is now.
+pub fn endpoint_state(endpoint: &str, now: &str) {
+    for state in STATES {
+        let value = if state == now { 1.0 } else { 0.0 };
+        gauge!(STATE, "endpoint" => endpoint.to_owned(), "state" => state).set(value);
+    }
 }
 
 /// How many orphans belong to no configured endpoint.
@@ -190,4 +260,33 @@ pub fn dead_depth(endpoint: &str, messages: u32) {
 /// Whether the source queue is consumed now.
 pub fn bus_connected(connected: bool) {
     gauge!(BUS_CONNECTED).set(if connected { 1.0 } else { 0.0 });
+}
+
+/// The certificate that an endpoint showed ends then, in unix seconds.
+pub fn certificate_expiry(endpoint: &str, not_after: Duration) {
+    let not_after = not_after.as_secs_f64();
+    gauge!(CERTIFICATE_EXPIRY, "endpoint" => endpoint.to_owned()).set(not_after);
+}
+
+/// The certificate that the bus showed ends then, in unix seconds.
+pub fn bus_certificate_expiry(not_after: Duration) {
+    gauge!(BUS_CERTIFICATE_EXPIRY).set(not_after.as_secs_f64());
+}
+
+/// An endpoint may have another peer from now on: its certificate is not known.
+pub fn no_certificate(endpoint: &str) {
+    gauge!(CERTIFICATE_EXPIRY, "endpoint" => endpoint.to_owned()).set(f64::NAN);
+}
+
+/// An endpoint is not configured any more: its gauges are not served until they are set again. Its
+/// counters stay, or the sums over all endpoints would go back. Call it when nothing of the endpoint
+/// runs any longer.
+pub fn forget(endpoint: &str) {
+    for name in OF_ENDPOINTS {
+        // A recorder cannot drop a gauge; what is no number is left out where it is rendered.
+        gauge!(name, "endpoint" => endpoint.to_owned()).set(f64::NAN);
+    }
+    for state in STATES {
+        gauge!(STATE, "endpoint" => endpoint.to_owned(), "state" => state).set(f64::NAN);
+    }
 }

@@ -8,7 +8,7 @@
 )]
 
 use bytes::Bytes;
-use lockgate::domain::delivery::{Address, Outgoing};
+use lockgate::domain::delivery::{Address, Outgoing, TraceContext};
 use lockgate::transport::http::{Header, Reach};
 use lockgate::transport::{rest, webhook};
 use serde_json::{Value, json};
@@ -27,6 +27,7 @@ fn outgoing(id: &str, name: &str, body: &str) -> Outgoing {
         event_name: name.into(),
         address: Address::Url,
         body: Bytes::copy_from_slice(body.as_bytes()),
+        trace: None,
     }
 }
 
@@ -111,6 +112,39 @@ fn what_is_bound_to_the_first_origin_is_all_but_the_ids_and_the_content_type() {
     let names: Vec<_> = bound.iter().map(|header| header.name.as_str()).collect();
     assert_eq!(names, ["X-Plant", "X-API-Key"]);
     assert_eq!(value(&headers, "Content-Type").unwrap().reach, Reach::WithBody);
+}
+
+#[test]
+fn a_trace_goes_to_the_first_origin_alone_and_what_is_configured_under_its_names_wins() {
+    let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let trace = TraceContext { parent: parent.into(), state: Some("a=1".into()) };
+    let outgoing = Outgoing { trace: Some(trace), ..outgoing("e-1", "a.b", "{}") };
+    let check = |headers: &[Header], expected: [Option<&str>; 2]| {
+        let found = ["traceparent", "tracestate"].map(|name| value(headers, name));
+        assert_eq!(found.map(|header| header.map(|h| h.value.as_str())), expected);
+        let bound = |header: &&Header| header.reach == Reach::FirstOrigin;
+        assert!(found.iter().flatten().all(bound), "{headers:?}");
+    };
+    let both = [Some(parent), Some("a=1")];
+    for (more, expected) in [
+        (json!({}), both),
+        (json!({ "headers": { "X-Plant": "chicago" } }), both),
+        (json!({ "headers": { "TraceParent": "mine" } }), [Some("mine"), None]),
+        (json!({ "headers": { "TraceState": "mine" } }), [Some(parent), Some("mine")]),
+    ] {
+        let mut table = json!({ "url": "https://h/" });
+        table.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let settings: rest::Settings = serde_json::from_value(table.clone()).unwrap();
+        assert_eq!(settings.validate(), []);
+        check(&settings.headers(&outgoing), expected);
+        table["secret"] = json!("s");
+        let settings: webhook::Settings = serde_json::from_value(table).unwrap();
+        check(&settings.headers(&outgoing, jiff::Timestamp::UNIX_EPOCH), expected);
+    }
+    let keyed = json!({ "url": "https://h/",
+        "auth": { "api_key": { "header": "traceparent", "value": "key" } } });
+    let keyed: rest::Settings = serde_json::from_value(keyed).unwrap();
+    check(&keyed.headers(&outgoing), [Some("key"), None]);
 }
 
 #[test]

@@ -120,6 +120,38 @@ fn json_is_one_object_a_line_with_the_fields_at_its_top() {
     assert_eq!(line["target"], "lockgate::app");
 }
 
+/// An attempt as endpoints log it.
+fn an_attempt() {
+    let trace_id = Some("0af7651916cd43dd8448eb211c80319c");
+    let span = tracing::debug_span!(
+        target: "lockgate::actors", "attempt", endpoint = "erp", event_id = "e-1", trace_id
+    );
+    span.in_scope(|| {
+        tracing::debug!(target: "lockgate::actors", "said at debug");
+        tracing::warn!(target: "lockgate::transport", "said at warn");
+    });
+}
+
+#[test]
+fn lines_of_an_attempt_carry_its_span_where_debug_is_logged_and_elsewhere_there_is_none() {
+    let debug = Some("lockgate=debug");
+    let text = logged(LogFormat::Json, debug, an_attempt);
+    let lines: Vec<serde_json::Value> =
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), 2, "{text}");
+    for line in &lines {
+        let span = &line["span"];
+        assert_eq!((&span["endpoint"], &span["event_id"]), (&"erp".into(), &"e-1".into()));
+        assert_eq!(span["trace_id"], "0af7651916cd43dd8448eb211c80319c", "{line}");
+    }
+    let text = logged(LogFormat::Text, debug, an_attempt);
+    let spans = text.lines().filter(|line| line.contains("attempt{endpoint=\"erp\" event_id"));
+    assert_eq!(spans.count(), 2, "{text}");
+    let text = logged(LogFormat::Json, None, an_attempt);
+    let line: serde_json::Value = serde_json::from_str(text.trim_end()).unwrap();
+    assert_eq!((&line["message"], &line["span"]), (&"said at warn".into(), &().into()));
+}
+
 #[test]
 fn text_without_a_terminal_has_no_colours() {
     let text = logged(LogFormat::Text, None, everybody_speaks);

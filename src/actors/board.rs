@@ -286,3 +286,21 @@ impl Board {
         others.any(|(_, shown)| shown.has_room.load(Ordering::Relaxed))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Health;
+    use crate::meter;
+
+    #[test]
+    fn the_metrics_know_every_state() {
+        let states = [
+            Health::Healthy,
+            Health::Degraded,
+            Health::Open,
+            Health::Paused,
+            Health::Misconfigured,
+        ];
+        assert_eq!(states.map(Health::as_str), meter::STATES);
+    }
+}

@@ -15,7 +15,8 @@ use crate::meter;
 pub(super) const EVERY: Duration = Duration::from_secs(5);
 
 /// Asks for every endpoint's two queues and for the source queue, one after the other. A queue that
-/// is not there has no depth, and its gauge stays as it was.
+/// is not there has no depth, and its gauge stays as it was. An endpoint that has gone meanwhile shows
+/// nothing any more.
 ///
 /// # Errors
 /// When the bus does not answer: all are asked the next time. An endpoint's queue that does not
@@ -25,13 +26,13 @@ pub(super) async fn show(bus: Arc<dyn Bus>, board: Arc<Board>) -> Result<(), Bus
         let parked = bus.depth(Queue::Parked(name.clone())).await;
         let parked = parked.inspect_err(|_| forget(&board))?;
         shown.parked.set(parked);
-        if let Some(depth) = parked {
+        if let (Some(depth), Some(_)) = (parked, board.endpoint(name)) {
             meter::parked_depth(name.as_str(), depth);
         }
         let dead = bus.depth(Queue::Dead(name.clone())).await;
         let dead = dead.inspect_err(|_| forget(&board))?;
         shown.dead.set(dead);
-        if let Some(depth) = dead {
+        if let (Some(depth), Some(_)) = (dead, board.endpoint(name)) {
             meter::dead_depth(name.as_str(), depth);
         }
     }

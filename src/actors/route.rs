@@ -19,7 +19,7 @@ use crate::logic::attempt_log::Origin;
 use crate::logic::parcel::Record;
 use crate::logic::routing::EventConfiguration;
 use crate::logic::settle::Progress;
-use crate::meter;
+use crate::{meter, world};
 
 /// A note to whoever holds the ledger of a subscription.
 #[derive(Debug)]
@@ -158,7 +158,12 @@ impl Route {
         self.touch();
         let counters = &self.work.shown.counters;
         match how {
-            Settlement::Delivered => counters.delivered.add(1),
+            Settlement::Delivered => {
+                counters.delivered.add(1);
+                let (endpoint, received_at) =
+                    (self.work.endpoint.as_str(), self.progress.received_at);
+                meter::route_latency(endpoint, received_at, world::now());
+            }
             Settlement::Parked => counters.parked.add(1),
             Settlement::Dead => counters.dead.add(1),
             Settlement::Suppressed => counters.suppressed.add(1),

@@ -19,7 +19,7 @@ use super::endpoint::{Drain, Endpoint, Hello, LONGEST_DRAIN, Obituary, Plan, Qui
 use super::router::{Router, Started};
 use crate::domain::names::Name;
 use crate::logic::settle::PANICKED;
-use crate::world;
+use crate::{meter, world};
 
 /// The first pause before rebuilding; doubles.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -165,6 +165,7 @@ impl StreamHandler<Obituary> for Watchdog {
         let now = world::now();
         shown.explain(PANICKED, "its actor died: a fault of lockgate".to_owned(), now);
         shown.set(Health::Open, now);
+        meter::endpoint_state(name.as_str(), Health::Open.as_str());
         shown.probe_at(now.checked_add(pause).ok());
         tracing::error!(endpoint = name.as_str(), ?pause, "endpoint actor died; building it again");
         ctx.run_later(pause, move |watchdog, ctx| {

@@ -45,7 +45,7 @@ pub fn explain(context: &mut Context<'_>, arguments: &Arguments) -> Result<(), F
         message: format!("this message is no event: {reason}"),
         hint: Some(format!("it would go to the queue {}.rejected", config.source.prefix)),
     })?;
-    let explanation = view::Explanation::new(&event, &config);
+    let explanation = view::Explanation::new(&event, &message, &config);
     if arguments.json {
         let text = serde_json::to_string_pretty(&explanation)
             .map_err(|cause| Fault::failed(format!("cannot write the explanation: {cause}")))?;

@@ -53,6 +53,23 @@ pub enum Address {
     },
 }
 
+/// The trace that a bus message belongs to, by the W3C Trace Context: valid in all its parts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TraceContext {
+    /// `00-<trace id>-<parent id>-<flags>`: 55 characters, ASCII.
+    pub parent: String,
+    /// What the tracing systems on the way add: at most 512 characters, ASCII. Never empty.
+    pub state: Option<String>,
+}
+
+impl TraceContext {
+    /// The trace's id: 32 hex digits.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        self.parent.get(3..35).unwrap_or_default()
+    }
+}
+
 /// One event rendered for one endpoint: what every attempt of that route sends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outgoing {
@@ -64,6 +81,8 @@ pub struct Outgoing {
     pub address: Address,
     /// The exact bytes.
     pub body: Bytes,
+    /// The trace to pass on, where the transport has a place for it.
+    pub trace: Option<TraceContext>,
 }
 
 /// What kind of failure an attempt met, and so what becomes of the event.

@@ -4,12 +4,13 @@
 //! as arguments. Reading order: [`intake`] (what is an event; over [`attribute`], [`json`] and
 //! [`moment`]; [`message_file`] for messages that people write, [`message_json`] for what they
 //! read), [`routing`] (who gets it), [`body`], [`ecmascript`] (both over [`json_scan`] and
-//! [`json_parts`]), [`filter`], [`topic`], [`signing`] (what is sent), [`classify`] (what came of
-//! it; [`remedy`]: what to do about it; [`diagnosis`]: what a doctor found), [`settle`], [`retry`],
-//! [`breaker`], [`lane`] (what happens next), [`prefetch`] (how much is taken at once),
-//! [`parcel`] (how it is parked), [`frame`] (so that it can be), [`dead`] (what becomes of a dead
-//! letter), [`dead_view`] (how it is shown), [`ledger`] (when the bus message is
-//! acknowledged), [`attempt_log`] and [`pace`] (what operators see of it), [`secret`], [`sealing`].
+//! [`json_parts`]), [`filter`], [`topic`], [`signing`], [`trace_context`] (what is sent),
+//! [`classify`] (what came of it; [`remedy`]: what to do about it; [`diagnosis`]: what a doctor
+//! found), [`settle`], [`retry`],
+//! [`breaker`], [`lane`] (what happens next), [`prefetch`] (how much is taken at once), [`parcel`]
+//! (how it is parked), [`frame`] (so that it can be), [`dead`] (what becomes of a dead letter),
+//! [`dead_view`] (how it is shown), [`ledger`] (when the bus message is acknowledged),
+//! [`attempt_log`], [`pace`] and [`telling`] (what operators see of it), [`secret`], [`sealing`].
 
 pub mod attempt_log;
 pub mod attribute;
@@ -42,8 +43,10 @@ pub mod sealing;
 pub mod secret;
 pub mod settle;
 pub mod signing;
+pub mod telling;
 pub mod test_event;
 pub mod topic;
+pub mod trace_context;
 
 #[cfg(test)]
 mod tests {

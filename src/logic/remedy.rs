@@ -131,6 +131,7 @@ fn mqtt(reason: &str) -> Option<&'static str> {
 /// What a RabbitMQ refuses.
 fn rabbitmq(reason: &str) -> Option<&'static str> {
     Some(match reason {
+        "amqp_unknown" => "an answer that is in no standard: see the broker's log",
         "access_refused" => {
             "check username and password; if the login succeeds, the user lacks a \
                              permission, which rabbitmqctl set_permissions gives"

@@ -17,14 +17,18 @@ use super::amqp_link::keeper::Keeper;
 use super::amqp_link::lanes::{LaneSettings, Lanes, Publication};
 use super::amqp_link::{Link, LinkError, LinkSettings, examine, uri};
 use super::examine::{Examination, not_prepared};
+use super::tls::certificate::Peer;
 use super::tls::{self, TlsSettings};
 use super::{BuildError, Complaint, Instance, Publisher, Session, timeline};
-use crate::domain::delivery::{Address, Failure, Outcome, Outgoing, Properties};
+use crate::domain::delivery::{
+    Address, Failure, HeaderValue, Headers, Outcome, Outgoing, Properties,
+};
 use crate::domain::event::Event;
 use crate::domain::names::Name;
 use crate::logic::attempt_log::Step;
 use crate::logic::schema::DurationText;
 use crate::logic::secret::{Secret, SecretUrl, has_user};
+use crate::logic::trace_context::{TRACEPARENT, TRACESTATE};
 
 /// The longest name, routing key and short property that AMQP has, in bytes.
 const SHORT: usize = 255;
@@ -156,7 +160,10 @@ impl Settings {
         let uri = self.uri().map_err(|problem| BuildError(problem.to_string()))?;
         let tls = match uri.scheme {
             AMQPScheme::AMQP => None,
-            AMQPScheme::AMQPS => Some(tls::client_config(&self.tls)?),
+            AMQPScheme::AMQPS => {
+                let peer = Peer::endpoint(endpoint, &uri.authority.host);
+                Some(tls::client_config_noting(&self.tls, peer)?)
+            }
         };
         let name = format!("lockgate {} {endpoint}", instance.id);
         Ok(LinkSettings { uri, tls, name, timeout: self.timeout })
@@ -250,11 +257,16 @@ impl Amqp {
     }
 }
 
-/// The message for an attempt: persistent, JSON, with the event's id and name.
+/// The message for an attempt.
 fn publication(outgoing: &Outgoing) -> Result<Publication, LinkError> {
     let Address::Exchange { exchange, routing_key } = &outgoing.address else {
         return Err(LinkError::Illegal("the address is no exchange".into()));
     };
+    Publication::new(exchange, routing_key, properties(outgoing)?, outgoing.body.clone())
+}
+
+/// Its properties: persistent, JSON, with the event's id and name, and its trace as headers.
+fn properties(outgoing: &Outgoing) -> Result<Properties, LinkError> {
     let text = |what: &str, value: &str| {
         ShortString::try_new(value.to_owned())
             .map_err(|_| LinkError::Illegal(format!("{what} is longer than {SHORT} bytes")))
@@ -264,7 +276,14 @@ fn publication(outgoing: &Outgoing) -> Result<Publication, LinkError> {
         .with_content_type("application/json".into())
         .with_message_id(text("the event's id", &outgoing.event_id)?)
         .with_type(text("the event's name", &outgoing.event_name)?);
-    Publication::new(exchange, routing_key, properties, outgoing.body.clone())
+    let Some(trace) = &outgoing.trace else { return Ok(properties) };
+    let parent = [(TRACEPARENT, &trace.parent)];
+    let state = trace.state.iter().map(|state| (TRACESTATE, state));
+    let mut headers = Headers::default();
+    for (name, value) in parent.into_iter().chain(state) {
+        headers.insert(name.into(), HeaderValue::LongString(value.as_str().into()));
+    }
+    Ok(properties.with_headers(headers))
 }
 
 impl Publisher for Amqp {
@@ -292,6 +311,7 @@ impl Publisher for Amqp {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::delivery::TraceContext;
 
     fn settings(rest: serde_json::Value) -> Settings {
         serde_json::from_value(rest).unwrap()
@@ -375,12 +395,33 @@ mod tests {
     }
 
     #[test]
+    fn a_message_has_headers_only_where_there_is_a_trace() {
+        let headers = |trace: Option<TraceContext>| {
+            let address = Address::Exchange { exchange: "e".into(), routing_key: "k".into() };
+            let (event_id, event_name) = ("1".to_owned(), "a.b".to_owned());
+            let outgoing = Outgoing { event_id, event_name, address, body: "{}".into(), trace };
+            properties(&outgoing).unwrap().headers().clone()
+        };
+        assert_eq!(headers(None), None);
+        let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".to_owned();
+        for (state, count) in [(None, 1), (Some("a=1".to_owned()), 2)] {
+            let trace = TraceContext { parent: parent.clone(), state: state.clone() };
+            let found = headers(Some(trace)).unwrap();
+            let text = |text: &str| HeaderValue::LongString(text.into());
+            assert_eq!(found.inner().len(), count);
+            assert_eq!(found.inner().get(TRACEPARENT), Some(&text(&parent)));
+            assert_eq!(found.inner().get(TRACESTATE), state.as_deref().map(text).as_ref());
+        }
+    }
+
+    #[test]
     fn an_id_that_amqp_cannot_carry_is_refused_before_anything_is_sent() {
         let mut outgoing = Outgoing {
             event_id: "i".repeat(256),
             event_name: "a.b".into(),
             address: Address::Exchange { exchange: "e".into(), routing_key: "k".into() },
             body: "{}".into(),
+            trace: None,
         };
         assert!(matches!(publication(&outgoing), Err(LinkError::Illegal(_))));
         outgoing.event_id.truncate(255);

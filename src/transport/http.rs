@@ -33,6 +33,7 @@ use url::Url;
 
 use self::connect::Opener;
 use self::redirect::{Hop, MAX_REDIRECTS, Next};
+use super::tls::certificate::Peer;
 use super::tls::{self, TlsSettings};
 use super::{BuildError, timeline};
 use crate::domain::delivery::{Failure, Outcome};
@@ -139,6 +140,8 @@ impl fmt::Debug for Header {
 
 /// What both kinds of endpoints say about the exchange.
 pub(super) struct Terms<'a> {
+    /// The endpoint's name.
+    pub endpoint: &'a str,
     pub url: &'a Url,
     pub timeout: Duration,
     pub non_2xx: Non2xx,
@@ -311,7 +314,8 @@ async fn read_body(response: &mut ClientResponse, what: &str) -> Result<(), Fail
 }
 
 fn secure_client(terms: &Terms<'_>) -> Result<Client, BuildError> {
-    let mut config = (*tls::client_config(terms.tls)?).clone();
+    let peer = Peer::endpoint(terms.endpoint, terms.url.host_str().unwrap_or_default());
+    let mut config = (*tls::client_config_noting(terms.tls, peer)?).clone();
     config.alpn_protocols = vec![ALPN.to_vec()];
     Ok(client(Some(Arc::new(config)), terms.timeout))
 }

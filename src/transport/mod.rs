@@ -163,7 +163,8 @@ impl Transport {
     }
 }
 
-/// Everything that one attempt at `endpoint` sends for this event.
+/// Everything that one attempt at `endpoint` sends for this event, but for the trace that its message
+/// belongs to: an event does not know it.
 ///
 /// # Errors
 /// A permanent failure when the event cannot be rendered: an illegal topic, a payload filter
@@ -186,5 +187,6 @@ pub fn render(
             .map_err(|cause| Failure::permanent("unrenderable", cause.to_string()))?;
         body = written.into();
     }
-    Ok(Outgoing { event_id: event.id.clone(), event_name: event.name(), address, body })
+    let (event_id, event_name) = (event.id.clone(), event.name());
+    Ok(Outgoing { event_id, event_name, address, body, trace: None })
 }

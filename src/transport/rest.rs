@@ -91,11 +91,12 @@ impl Settings {
 
     /// Examines the way to the endpoint; gives something when a request could follow.
     pub(in crate::transport) async fn examine(&self, exam: &mut Examination) -> Option<()> {
-        examine::examine(exam, &self.terms()).await
+        examine::examine(exam, self.url.expose(), &self.tls, self.timeout).await
     }
 
-    fn terms(&self) -> Terms<'_> {
+    fn terms<'a>(&'a self, endpoint: &'a str) -> Terms<'a> {
         Terms {
+            endpoint,
             url: self.url.expose(),
             timeout: self.timeout,
             non_2xx: self.non_2xx,
@@ -150,6 +151,7 @@ impl Settings {
                 auth.api_key.as_ref().map(|key| Header::secret(&key.header, key.value.expose())),
             );
         }
+        rules::add_trace(outgoing, &mut headers);
         headers
     }
 
@@ -189,11 +191,13 @@ impl Auth {
 /// When the settings do not hold together, or what they name cannot be loaded.
 pub fn publisher(
     settings: &Settings,
-    _endpoint: &str,
+    endpoint: &str,
     _instance: &Instance,
 ) -> Result<Rc<dyn Publisher>, BuildError> {
     let own = settings.clone();
-    poster::publisher(settings.validate(), &settings.terms(), move |outgoing| own.headers(outgoing))
+    poster::publisher(settings.validate(), &settings.terms(endpoint), move |outgoing| {
+        own.headers(outgoing)
+    })
 }
 
 #[cfg(test)]

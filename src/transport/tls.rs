@@ -2,8 +2,9 @@
 //!
 //! Owns whom we trust and how a failed handshake is explained. Refuses ALPN, which its callers add.
 //! The provider is always ring, named here and never taken from the process. Read
-//! [`seen`] next.
+//! [`seen`] and [`certificate`] next.
 
+pub mod certificate;
 mod seen;
 
 use std::fmt::Write as _;
@@ -20,6 +21,8 @@ use rustls::{
     SignatureScheme,
 };
 
+use self::certificate::Peer;
+use self::seen::{See, Watched};
 pub(super) use self::seen::{trouble, watched};
 use super::BuildError;
 use crate::domain::delivery::Failure;
@@ -48,6 +51,18 @@ impl Default for TlsSettings {
 /// file and a system without certificates. The message names the file.
 pub fn client_config(settings: &TlsSettings) -> Result<Arc<ClientConfig>, BuildError> {
     config(settings, |verifier| verifier)
+}
+
+/// The same, and what certificate `peer` shows in each full handshake is noted in the metrics.
+///
+/// # Errors
+/// As [`client_config`].
+pub fn client_config_noting(
+    settings: &TlsSettings,
+    peer: Peer,
+) -> Result<Arc<ClientConfig>, BuildError> {
+    let note: See = Arc::new(move |certificate, server| peer.note(certificate, server));
+    config(settings, |judge| Arc::new(Watched { judge, see: note }))
 }
 
 /// As [`client_config`], with what `around` makes of its verifier.

@@ -120,11 +120,12 @@ impl Settings {
 
     /// Examines the way to the endpoint; gives something when a request could follow.
     pub(in crate::transport) async fn examine(&self, exam: &mut Examination) -> Option<()> {
-        examine::examine(exam, &self.terms()).await
+        examine::examine(exam, self.url.expose(), &self.tls, self.timeout).await
     }
 
-    fn terms(&self) -> Terms<'_> {
+    fn terms<'a>(&'a self, endpoint: &'a str) -> Terms<'a> {
         Terms {
+            endpoint,
             url: self.url.expose(),
             timeout: self.timeout,
             non_2xx: self.non_2xx,
@@ -228,6 +229,7 @@ impl Settings {
             let values = [id.clone(), seconds.to_string(), signature];
             headers.extend(STANDARD.into_iter().zip(values).map(|(name, v)| bound(name, v)));
         }
+        rules::add_trace(outgoing, &mut headers);
         headers
     }
 }
@@ -238,11 +240,11 @@ impl Settings {
 /// When the settings do not hold together, or what they name cannot be loaded.
 pub fn publisher(
     settings: &Settings,
-    _endpoint: &str,
+    endpoint: &str,
     _instance: &Instance,
 ) -> Result<Rc<dyn Publisher>, BuildError> {
     let own = settings.clone();
-    poster::publisher(settings.validate(), &settings.terms(), move |outgoing| {
+    poster::publisher(settings.validate(), &settings.terms(endpoint), move |outgoing| {
         own.headers(outgoing, world::now())
     })
 }

@@ -171,3 +171,28 @@ async fn a_hundred_reloads_lose_and_repeat_nothing() {
     assert!(c.count() > 0);
     stage.done().await;
 }
+
+#[actix_rt::test]
+async fn the_gauges_of_an_endpoint_go_with_it_and_come_back_with_it() {
+    let metrics = lockgate::admin::metrics::install().unwrap();
+    let there = |metric: &str| {
+        let sample = format!("{metric}{{endpoint=\"leaver\"");
+        lockgate::admin::metrics::render(&metrics).lines().any(|line| line.starts_with(&sample))
+    };
+    let gauges = || {
+        let names = ["lockgate_in_flight", "lockgate_breaker_state", "lockgate_endpoint_state"];
+        names.into_iter().filter(|name| there(name)).count()
+    };
+    let (leaver, b) = (Partner::start(Answer::Status(200)), Partner::start(Answer::Status(200)));
+    let (going, staying) = (endpoint("leaver", &leaver, ""), endpoint("b", &b, ""));
+    let stage = Stage::start(&(going.clone() + &staying));
+    stage.publish([1]);
+    eventually("it shows itself", || gauges() == 3).await;
+    stage.reload(&staying).await;
+    eventually("it is gone", || gauges() == 0).await;
+    throughout(Duration::from_millis(300), "and stays so", || gauges() == 0).await;
+    assert!(there("lockgate_routed_total"), "a sum over all endpoints never falls");
+    stage.reload(&(going + &staying)).await;
+    eventually("it shows itself again", || gauges() == 3).await;
+    stage.done().await;
+}

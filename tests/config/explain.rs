@@ -214,3 +214,26 @@ fn a_file_that_cannot_be_read_exits_with_2() {
     assert_eq!(told.code, 2, "{told:?}");
     assert!(told.err.contains("cannot read events from /nowhere"), "{told:?}");
 }
+
+#[test]
+fn a_valid_trace_is_shown_where_it_is_passed_on() {
+    let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let headers = |event_type: &str, parent: &str| -> Vec<Value> {
+        let headers = [
+            format!("event_type={event_type}"),
+            "event_trigger=step_execution".to_owned(),
+            format!("traceparent={parent}"),
+            "tracestate=a=1".to_owned(),
+        ];
+        let flags: Vec<&str> = headers.iter().flat_map(|h| ["--header", h.as_str()]).collect();
+        let told = explained("{}", &flags);
+        told["endpoints"][0]["headers"].as_array().unwrap().clone()
+    };
+    let sent = [json!(["traceparent", trace]), json!(["tracestate", "a=1"])];
+    for event_type in ["operation", "Procedure Run"] {
+        let good = headers(event_type, trace);
+        assert!(good.ends_with(&sent), "{event_type}: {good:?}");
+        let bad = headers(event_type, &trace.to_uppercase());
+        assert_eq!(bad[..], good[..good.len() - 2], "{event_type}");
+    }
+}

@@ -1,7 +1,8 @@
 //! One attempt: from a route to its outcome, and to what happens next.
 //!
 //! Owns the call of the publisher, with a net below it: an attempt that panics harms nothing but
-//! itself. Refuses to judge: [`crate::logic::settle`] and the breaker do.
+//! itself; and the span that tells in the log, and in JSON, what a line belongs to. Refuses to judge:
+//! [`crate::logic::settle`] and the breaker do.
 
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
@@ -11,15 +12,17 @@ use actix::prelude::*;
 use futures_util::FutureExt as _;
 use jiff::Timestamp;
 use tokio::time::Instant;
+use tracing::Instrument as _;
 
 use super::super::parking::Job;
 use super::super::route::Route;
 use super::{Endpoint, Waiting};
-use crate::domain::delivery::{Failure, Outcome, Outgoing, Settlement};
+use crate::domain::delivery::{Failure, Outcome, Outgoing, Settlement, TraceContext};
 use crate::failpoint::{self, Place};
 use crate::logic::attempt_log::{self, Phase, Which};
 use crate::logic::breaker::Verdict;
 use crate::logic::settle::{self, Next, PANICKED};
+use crate::logic::trace_context;
 use crate::transport::timeline::Timeline;
 use crate::transport::{self, Publisher};
 use crate::{meter, world};
@@ -30,20 +33,30 @@ struct Attempt {
     epoch: u64,
     began: Instant,
     timeline: Timeline,
+    span: tracing::Span,
 }
 
 impl Endpoint {
     /// Begins an attempt; one that cannot be rendered has ended when this returns.
     pub(super) fn begin(&mut self, route: Route, ctx: &mut Context<Self>) {
-        let (epoch, timeline) = (self.breaker.epoch(), Timeline::default());
-        let attempt = Attempt { epoch, began: Instant::now(), timeline, route };
+        let trace = trace_context::of(&route.work.message);
+        // Where `debug` is not logged this is next to nothing, and so is everything done with it.
+        let span = tracing::debug_span!(
+            "attempt",
+            endpoint = self.name().as_str(),
+            event_id = route.work.event.id,
+            trace_id = trace.as_ref().map(TraceContext::id)
+        );
+        let (epoch, began) = (self.breaker.epoch(), Instant::now());
+        let timeline = Timeline::default();
+        let attempt = Attempt { route, epoch, began, timeline, span: span.clone() };
         attempt.route.touch();
         self.in_flight.entry(attempt.route.work.identity).or_default();
         self.attempts += 1;
         // The net is here too: an event that takes rendering down must not take the endpoint down.
         let prepare = AssertUnwindSafe(|| Ok((self.render(&attempt.route)?, self.publisher()?)));
         let (outgoing, publisher) = match std::panic::catch_unwind(prepare) {
-            Ok(Ok((outgoing, publisher))) => (Rc::new(outgoing), publisher),
+            Ok(Ok((outgoing, publisher))) => (Rc::new(Outgoing { trace, ..outgoing }), publisher),
             Ok(Err(failure)) => return self.ended(attempt, &Outcome::Failed(failure), ctx),
             Err(_) => {
                 let outcome = self.panicked();
@@ -55,7 +68,8 @@ impl Endpoint {
             failpoint::reach(Place::Attempt, endpoint.as_str(), Some(&outgoing.event_id));
             publisher.publish(outgoing).await
         });
-        let publishing = attempt.timeline.scope(publishing.catch_unwind()).into_actor(self);
+        let publishing = publishing.catch_unwind().instrument(span);
+        let publishing = attempt.timeline.scope(publishing).into_actor(self);
         ctx.spawn(publishing.map(move |done, endpoint, ctx| {
             let outcome = done.unwrap_or_else(|_| endpoint.panicked());
             endpoint.ended(attempt, &outcome, ctx);
@@ -115,7 +129,8 @@ impl Endpoint {
     }
 
     fn ended(&mut self, attempt: Attempt, outcome: &Outcome, ctx: &mut Context<Self>) {
-        let Attempt { mut route, epoch, began, timeline } = attempt;
+        let Attempt { mut route, epoch, began, timeline, span } = attempt;
+        let _in_span = span.entered();
         let phases = timeline.take();
         // After the phases, which last no longer than the attempt.
         let took = began.elapsed();
@@ -201,7 +216,9 @@ impl Endpoint {
             Next::Dead => {
                 let (endpoint, event_id) = (self.name().as_str(), route.work.event.id.as_str());
                 let (reason, error) = (&route.progress.reason, &route.progress.last_error);
-                tracing::warn!(endpoint, event_id, reason, error, "dead letter");
+                let trace = trace_context::of(&route.work.message);
+                let trace_id = trace.as_ref().map(TraceContext::id);
+                tracing::warn!(endpoint, event_id, trace_id, reason, error, "dead letter");
                 let _ = self.plan.jobs.send(Job::Settle(route, next));
             }
             Next::Wait(_) | Next::Park => {

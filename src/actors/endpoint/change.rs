@@ -20,6 +20,7 @@ use crate::config;
 use crate::logic::breaker::Breaker;
 use crate::logic::intake::IntakeSettings;
 use crate::logic::routing::RoutingTable;
+use crate::meter;
 
 /// Attempts of an endpoint that leaves may go on for as long as any timeout allows.
 const LONGEST_LEAVE: Duration = Duration::from_secs(360);
@@ -114,6 +115,10 @@ impl Endpoint {
         let publisher = if same_wire { None } else { self.publisher.take() };
         let endpoint = self.name().as_str();
         tracing::info!(endpoint, reconnects = !same_wire, "endpoint has its new settings");
+        if !same_wire {
+            // It was another peer's, perhaps; the next handshake says.
+            meter::no_certificate(endpoint);
+        }
         if let Some(publisher) = publisher {
             self.turn.closing = true;
             ctx.spawn(publisher.close().into_actor(self).map(|(), endpoint, ctx| {

@@ -110,6 +110,11 @@ impl Endpoint {
         }
     }
 
+    /// It is configured no more, and nothing of it is under way: it shows nothing any more.
+    pub(super) fn has_left(&self) -> bool {
+        self.draining.as_ref().is_some_and(|draining| draining.leaving && draining.done.is_none())
+    }
+
     /// A route that came late: it waits until it can be told what becomes of it.
     pub(super) fn came_late(&mut self, route: Route) {
         let Some(draining) = &mut self.draining else { return };

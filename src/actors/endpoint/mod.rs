@@ -30,6 +30,7 @@ pub use drain::{Drain, LONGEST_DRAIN, Quiesce};
 pub use trial::{Trial, Tried};
 
 use self::parked::ParkedLane;
+use self::shown::News;
 use super::board::{Board, Shown};
 use super::parking::Job;
 use super::route::Route;
@@ -42,6 +43,7 @@ use crate::logic::breaker::{Breaker, State};
 use crate::logic::intake::IntakeSettings;
 use crate::logic::lane::Lane;
 use crate::logic::routing::RoutingTable;
+use crate::logic::telling::Telling;
 use crate::meter;
 use crate::transport::{Instance, Publisher};
 
@@ -141,6 +143,8 @@ pub struct Endpoint {
     metered: Option<State>,
     /// When it is tried again, as the board shows it.
     probe: Option<Duration>,
+    /// Which changes of state are in the log.
+    telling: Telling<News>,
     _life: Life,
 }
 
@@ -156,6 +160,7 @@ impl Endpoint {
             shown: Arc::clone(&plan.shown),
         };
         failpoint::reach(Place::Start, plan.endpoint.name.as_str(), None);
+        meter::introduce(plan.endpoint.name.as_str());
         let (breaker, max) = (plan.endpoint.breaker.clone(), plan.endpoint.max_in_flight);
         let limiter = limiter(&plan.endpoint);
         Self {
@@ -178,6 +183,7 @@ impl Endpoint {
             turn: change::Turn::default(),
             metered: None,
             probe: None,
+            telling: Telling::default(),
             _life: life,
             plan,
         }
@@ -288,7 +294,10 @@ impl Actor for Endpoint {
         ctx.run_interval(TICK, |endpoint, ctx| {
             endpoint.choose_lane(ctx);
             endpoint.pump(ctx);
-            meter::in_flight(endpoint.name().as_str(), endpoint.plan.shown.counters.in_flight());
+            if !endpoint.has_left() {
+                let in_flight = endpoint.plan.shown.counters.in_flight();
+                meter::in_flight(endpoint.name().as_str(), in_flight);
+            }
         });
         self.pump(ctx);
     }

@@ -1,6 +1,7 @@
 //! What an endpoint shows: its state on the board, in the metrics and, when it changes, in the log.
 //!
-//! Owns the words for the operator. Refuses to change anything.
+//! Owns the words for the operator. Refuses to change anything. The board shows every change; in the
+//! log are few where many follow each other: see [`crate::logic::telling`].
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -9,7 +10,17 @@ use super::Endpoint;
 use crate::actors::board::{Health, Status};
 use crate::logic::breaker::State;
 use crate::logic::lane::Lane;
+use crate::logic::telling::Told;
 use crate::{meter, world};
+
+/// A change of state, for the log.
+pub(super) struct News {
+    state: &'static str,
+    was: &'static str,
+    reason: Option<String>,
+    /// Somebody may have to do something.
+    warns: bool,
+}
 
 impl Endpoint {
     /// Shows state and room on the board; one line in the log for each change of state.
@@ -39,8 +50,14 @@ impl Endpoint {
             State::Closed => Health::Healthy,
         };
         let was = self.plan.shown.status();
-        if self.plan.shown.set(health, world::now()) {
-            self.tell(&was, health);
+        let news = if self.plan.shown.set(health, world::now()) {
+            meter::endpoint_state(self.name().as_str(), health.as_str());
+            self.news(&was, health).and_then(|news| self.telling.change(news, now))
+        } else {
+            self.telling.due(now)
+        };
+        if let Some(news) = news {
+            self.tell(&news);
         }
     }
 
@@ -56,30 +73,37 @@ impl Endpoint {
         }
     }
 
-    /// One line for a change of state, and why.
-    fn tell(&self, was: &Status, health: Health) {
-        let (endpoint, state) = (self.name().as_str(), health.as_str());
+    /// What there is to tell of a change of state; `None`: nothing.
+    fn news(&self, was: &Status, health: Health) -> Option<News> {
         let recovers = matches!(was.health, Health::Open | Health::Misconfigured);
         let was = was.since.map_or("new", |_| was.health.as_str());
-        match health {
-            // Nothing has been attempted yet: no news.
-            Health::Healthy if was == "new" => tracing::debug!(endpoint, state, "endpoint state"),
-            Health::Healthy | Health::Paused => {
-                tracing::info!(endpoint, state, was, "endpoint state");
-            }
+        let (warns, reason) = match health {
+            // Nothing has been attempted yet.
+            Health::Healthy if was == "new" => return None,
+            Health::Healthy | Health::Paused => (false, None),
             Health::Degraded if recovers => {
-                let reason = "it takes events again, those in its own queue first";
-                tracing::info!(endpoint, state, was, reason, "endpoint state");
+                (false, Some("it takes events again, those in its own queue first".to_owned()))
             }
             Health::Degraded if self.breaker.streak() == 0 => {
                 let reason = "it does not keep up: its events go through its own queue";
-                tracing::warn!(endpoint, state, was, reason, "endpoint state");
+                (true, Some(reason.to_owned()))
             }
             Health::Degraded | Health::Open | Health::Misconfigured => {
-                let error = self.plan.shown.status().last_error;
-                let reason = error.map(|error| error.text).unwrap_or_default();
-                tracing::warn!(endpoint, state, was, reason, "endpoint state");
+                (true, self.plan.shown.status().last_error.map(|error| error.text))
             }
+        };
+        Some(News { state: health.as_str(), was, reason, warns })
+    }
+
+    /// One line for a change of state, and why.
+    fn tell(&self, told: &Told<News>) {
+        let News { state, was, reason, warns } = &told.change;
+        let (endpoint, reason) = (self.name().as_str(), reason.as_deref());
+        let left_out = (told.left_out > 0).then_some(told.left_out);
+        if *warns {
+            tracing::warn!(endpoint, state, was, reason, left_out, "endpoint state");
+        } else {
+            tracing::info!(endpoint, state, was, reason, left_out, "endpoint state");
         }
     }
 

@@ -17,6 +17,7 @@ use crate::config;
 use crate::domain::names::Name;
 use crate::logic::intake::IntakeSettings;
 use crate::logic::routing::RoutingTable;
+use crate::meter;
 
 /// How long new actors may take to be there. A later one is there for the router all the same.
 const STAFFED: Duration = Duration::from_secs(10);
@@ -139,6 +140,7 @@ impl Watchdog {
         // A dead actor answers with an error: it has nothing to end.
         ctx.spawn(ending.into_actor(self).map(move |_, watchdog, ctx| {
             tracing::info!(endpoint = name.as_str(), "endpoint removed; its queues stay");
+            meter::forget(name.as_str());
             let leaving = watchdog.leaving.remove(&name);
             if let (Some(watched), false) = (leaving.and_then(|l| l.successor), watchdog.stopping) {
                 watchdog.hire(watched, ctx);

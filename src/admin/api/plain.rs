@@ -35,7 +35,7 @@ pub(super) async fn readyz(shared: web::Data<Shared>) -> HttpResponse {
 pub(super) async fn metrics(shared: web::Data<Shared>) -> HttpResponse {
     HttpResponse::Ok()
         .content_type("text/plain; version=0.0.4; charset=utf-8")
-        .body(shared.metrics.render())
+        .body(crate::admin::metrics::render(&shared.metrics))
 }
 
 fn plain(status: StatusCode, text: String) -> HttpResponse {

@@ -32,6 +32,7 @@ use crate::logic::secret::SecretUrl;
 use crate::transport::amqp_link::keeper::{Keeper, Kept};
 use crate::transport::amqp_link::lanes::Lanes;
 use crate::transport::amqp_link::{Link, LinkError, LinkSettings, bounded, uri};
+use crate::transport::tls::certificate::Peer;
 use crate::transport::tls::{self, TlsSettings};
 
 /// Bounds one attempt to connect, and every answer of RabbitMQ but a confirm under an alarm.
@@ -91,7 +92,8 @@ fn link_to(settings: &RabbitSettings, purpose: &str) -> Result<LinkSettings, Set
     let tls = match uri.scheme {
         lapin::uri::AMQPScheme::AMQP => None,
         lapin::uri::AMQPScheme::AMQPS => {
-            let made = tls::client_config(&settings.tls);
+            let peer = Peer::bus(&uri.authority.host);
+            let made = tls::client_config_noting(&settings.tls, peer);
             Some(made.map_err(|error| SettingsError::Tls(error.0))?)
         }
     };

@@ -10,9 +10,10 @@ use serde::Serialize;
 use crate::cli::check::patterns;
 use crate::config::Config;
 use crate::config::endpoint::Endpoint;
-use crate::domain::delivery::{Address, Failure, Outgoing};
+use crate::domain::delivery::{Address, Failure, Message, Outgoing, TraceContext};
 use crate::domain::event::{Context, Event, Shape};
 use crate::logic::routing::{EventConfiguration, Route, Why};
+use crate::logic::trace_context::{self, TRACEPARENT, TRACESTATE};
 use crate::transport::http::Header;
 use crate::transport::{self, Transport};
 use crate::world;
@@ -81,9 +82,10 @@ struct Failed {
 }
 
 impl Explanation {
-    /// Asks the configuration about an event.
+    /// Asks the configuration about an event that came in this message.
     #[must_use]
-    pub fn new(event: &Event, config: &Config) -> Self {
+    pub fn new(event: &Event, message: &Message, config: &Config) -> Self {
+        let trace = trace_context::of(message);
         let verdicts = config.routing.explain(event);
         let configurations = verdicts.into_iter().map(|verdict| Considered {
             configuration: verdict.configuration.name.to_string(),
@@ -96,7 +98,7 @@ impl Explanation {
         let routes = config.routing.routes(event);
         let endpoints = routes.iter().filter_map(|route| {
             let endpoint = config.endpoints.get(route.endpoint)?;
-            Some(Sent::new(event, route, endpoint))
+            Some(Sent::new(event, trace.clone(), route, endpoint))
         });
         Self {
             event: Attributes::new(event),
@@ -179,7 +181,12 @@ impl Attributes {
 }
 
 impl Sent {
-    fn new(event: &Event, route: &Route<'_>, endpoint: &Endpoint) -> Self {
+    fn new(
+        event: &Event,
+        trace: Option<TraceContext>,
+        route: &Route<'_>,
+        endpoint: &Endpoint,
+    ) -> Self {
         let rendering = &route.configuration.rendering;
         let rendered =
             transport::render(&endpoint.transport, &endpoint.name, endpoint.body, rendering, event);
@@ -197,7 +204,7 @@ impl Sent {
             failure: None,
         };
         match rendered {
-            Ok(outgoing) => sent.fill(&endpoint.transport, outgoing),
+            Ok(outgoing) => sent.fill(&endpoint.transport, Outgoing { trace, ..outgoing }),
             Err(Failure { class, reason, detail, retry_after: _ }) => {
                 sent.failure = Some(Failed { class: class.as_str(), reason, detail });
             }
@@ -250,12 +257,19 @@ fn headers(transport: &Transport, outgoing: &Outgoing) -> Vec<(String, String)> 
         Transport::Mqtt(settings) => {
             vec![("QoS".into(), "2".into()), ("retain".into(), settings.retain.to_string())]
         }
-        Transport::Amqp(_) => vec![
-            ("content_type".into(), "application/json".into()),
-            ("delivery_mode".into(), "2".into()),
-            ("message_id".into(), outgoing.event_id.clone()),
-            ("type".into(), outgoing.event_name.clone()),
-        ],
+        Transport::Amqp(_) => {
+            let trace = outgoing.trace.as_ref();
+            let state = trace.and_then(|trace| trace.state.as_ref());
+            let trace = trace.map(|trace| (TRACEPARENT.into(), trace.parent.clone()));
+            let always = [
+                ("content_type".into(), "application/json".into()),
+                ("delivery_mode".into(), "2".into()),
+                ("message_id".into(), outgoing.event_id.clone()),
+                ("type".into(), outgoing.event_name.clone()),
+            ];
+            let state = state.map(|state| (TRACESTATE.into(), state.clone()));
+            always.into_iter().chain(trace).chain(state).collect()
+        }
         Transport::Rest(settings) => shown(&settings.headers(outgoing)),
         Transport::Webhook(settings) => shown(&settings.headers(outgoing, world::now())),
     }

@@ -32,7 +32,8 @@ pub fn reply(code: u16, text: &str) -> Failure {
         501..=505 => transient("protocol_error", detail),
         506 => transient("resource_error", detail),
         541 => transient("internal_error", detail),
-        other => Failure::transient(format!("amqp_{other}"), detail),
+        // The number is the peer's word, and a reason is a label of metrics: it must not grow by it.
+        other => transient("amqp_unknown", format!("AMQP reply code {other}: {detail}")),
     }
 }
 
@@ -94,7 +95,7 @@ mod tests {
             (530, "NOT_ALLOWED - connection limit (2) is reached", Transient, "peer_limit"),
             (540, "NOT_IMPLEMENTED", Misconfigured, "not_implemented"),
             (541, "INTERNAL_ERROR", Transient, "internal_error"),
-            (999, "?", Transient, "amqp_999"),
+            (999, "?", Transient, "amqp_unknown"),
         ] {
             let failure = reply(code, text);
             assert_eq!((failure.class, failure.reason.as_str()), (class, reason), "{code} {text}");

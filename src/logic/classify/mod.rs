@@ -81,6 +81,25 @@ mod tests {
     use crate::domain::delivery::Class;
 
     #[test]
+    fn no_peer_can_invent_reasons() {
+        let reasons = |failures: &mut dyn Iterator<Item = Failure>| {
+            let reasons = failures.map(|failure| failure.reason);
+            reasons.collect::<std::collections::BTreeSet<_>>().len()
+        };
+        let text = "invented by the peer";
+        let texts = [text, "limit", "message size", "not found"];
+        let codes = (0..=u16::MAX).flat_map(|code| texts.map(|text| (code, text)));
+        assert_eq!(reasons(&mut codes.map(|(code, text)| amqp::reply(code, text))), 16);
+        let connacks = &mut (0..=u8::MAX).map(|code| mqtt::connack(code, text));
+        assert_eq!(reasons(connacks), 6);
+        // A status has three digits, as both HTTP libraries see to: 900 words at most.
+        let statuses = &mut (0..=u16::MAX)
+            .filter_map(|status| awc::http::StatusCode::from_u16(status).ok())
+            .filter_map(|status| http::failure(status.as_u16(), text, None));
+        assert_eq!(reasons(statuses), 800);
+    }
+
+    #[test]
     fn only_a_name_that_is_unknown_is_misconfigured() {
         #[track_caller]
         fn check(error: &io::Error, class: Class, reason: &str) {

@@ -16,6 +16,7 @@ use super::{Header, Reach, redirect};
 use crate::domain::delivery::Outgoing;
 use crate::logic::schema;
 use crate::logic::secret::{Secret, SecretUrl, has_user};
+use crate::logic::trace_context::{TRACEPARENT, TRACESTATE};
 use crate::transport::Complaint;
 use crate::transport::tls::{self, TlsSettings};
 
@@ -169,4 +170,21 @@ pub(in crate::transport) fn common(
     }
     headers.extend(fixed.iter().map(|(name, value)| Header::secret(name, value.expose())));
     headers
+}
+
+/// Adds the event's trace. A header that is configured under one of its names wins; without our
+/// `traceparent` there is no `tracestate`, which would belong to another trace.
+pub(in crate::transport) fn add_trace(outgoing: &Outgoing, headers: &mut Vec<Header>) {
+    let Some(trace) = &outgoing.trace else { return };
+    let is_there = |headers: &[Header], name: &str| {
+        headers.iter().any(|header| header.name.eq_ignore_ascii_case(name))
+    };
+    if is_there(headers, TRACEPARENT) {
+        return;
+    }
+    // Another origin is none of the trace's business.
+    headers.push(Header::open(TRACEPARENT, &trace.parent, Reach::FirstOrigin));
+    if let Some(state) = trace.state.as_ref().filter(|_| !is_there(headers, TRACESTATE)) {
+        headers.push(Header::open(TRACESTATE, state, Reach::FirstOrigin));
+    }
 }

@@ -17,6 +17,7 @@ use super::{Settings, failure};
 use crate::domain::delivery::{Address, Failure, Outgoing};
 use crate::logic::classify;
 use crate::logic::secret::Secret;
+use crate::transport::tls::certificate::Peer;
 use crate::transport::{BuildError, Instance, tls};
 
 /// How often an idle connection shows that it lives.
@@ -150,7 +151,9 @@ impl Dialer {
         let target = settings.target();
         let place = Place::of(settings.url.expose())
             .ok_or_else(|| BuildError(format!("{target} is no URL of an MQTT broker")))?;
-        let rustls = || tls::client_config(&settings.tls).map(TlsConfiguration::Rustls);
+        let peer = Peer::endpoint(endpoint, &place.host);
+        let rustls =
+            || tls::client_config_noting(&settings.tls, peer).map(TlsConfiguration::Rustls);
         let transport = match place.scheme {
             Scheme::Tcp => Transport::Tcp,
             Scheme::Tls => Transport::Tls(rustls()?),
@@ -350,6 +353,7 @@ mod tests {
                 event_name: "a.b".into(),
                 address: Address::Topic("t".into()),
                 body: vec![0; size].into(),
+                trace: None,
             };
             let reason = dialer.admit(&outgoing).map_err(|f| f.reason).err();
             assert_eq!(reason.is_none(), admitted, "{size}: {reason:?}");

@@ -3,6 +3,7 @@
 //! Owns a verifier that looks on while another one judges, and the finer words for what is wrong.
 //! Refuses to judge itself. Read [`super::super::examine`] next.
 
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
@@ -60,14 +61,27 @@ pub(in crate::transport) fn watched(
 ) -> Result<(Arc<ClientConfig>, Witness), BuildError> {
     let witness = Witness::default();
     let theirs = witness.clone();
-    let config = config(settings, move |judge| Arc::new(Watched { judge, witness: theirs }))?;
+    let see: See = Arc::new(move |certificate, _| {
+        let mut seen = theirs.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *seen = Some(certificate.clone().into_owned());
+    });
+    let config = config(settings, move |judge| Arc::new(Watched { judge, see }))?;
     Ok((config, witness))
 }
 
-#[derive(Debug)]
-struct Watched {
-    judge: Arc<dyn ServerCertVerifier>,
-    witness: Witness,
+/// Who is told of each leaf certificate, and for which server it was shown.
+pub(super) type See = Arc<dyn Fn(&CertificateDer<'_>, &ServerName<'_>) + Send + Sync>;
+
+/// A verifier that judges, and somebody who looks on, whatever the judgement.
+pub(super) struct Watched {
+    pub(super) judge: Arc<dyn ServerCertVerifier>,
+    pub(super) see: See,
+}
+
+impl fmt::Debug for Watched {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Watched").field("judge", &self.judge).finish_non_exhaustive()
+    }
 }
 
 impl ServerCertVerifier for Watched {
@@ -79,9 +93,7 @@ impl ServerCertVerifier for Watched {
         ocsp: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let mut seen = self.witness.0.lock().unwrap_or_else(PoisonError::into_inner);
-        *seen = Some(certificate.clone().into_owned());
-        drop(seen);
+        (self.see)(certificate, name);
         self.judge.verify_server_cert(certificate, intermediates, name, ocsp, now)
     }
 

@@ -342,11 +342,14 @@ async fn an_order_ends_orderly_when_lockgate_is_stopped() {
     begun.store(0, Ordering::Relaxed);
     let order = actix_rt::spawn(listener.post(REPLAY, &json!({"endpoint": "erp", "all": true})));
     eventually("a window of it is under way", || begun.load(Ordering::Relaxed) == 256).await;
-    let orders = listener.orders.clone();
-    let stopping = actix_rt::spawn(async move { orders.stop().await });
-    // What is under way may end well.
+    let mut stopping = std::pin::pin!(listener.orders.stop());
+    assert!(futures_util::poll!(&mut stopping).is_pending(), "it waits for what is under way");
+    // The order hears of it on this thread; until then it would take more as soon as there is room.
+    for _ in 0..1_000 {
+        tokio::task::yield_now().await;
+    }
     stores.store(true, Ordering::Relaxed);
-    stopping.await.unwrap();
+    stopping.await;
     let (code, stopped) = order.await.unwrap();
     assert_eq!(code, 503, "{stopped}");
     let detail = stopped["detail"].as_str().unwrap();

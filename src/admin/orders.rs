@@ -42,7 +42,7 @@ pub enum OrderError {
     #[error(transparent)]
     Dead(#[from] DeadError),
     /// Nothing happened for [`PATIENCE`]. An order ends as soon as the bus lets it.
-    #[error("{}; {moved}", if *connected { "the bus does not answer in time" } else { "the bus is out of reach" })]
+    #[error("the bus {}; {moved}", if *connected { "does not answer in time" } else { "is out of reach" })]
     Silent {
         /// Whether there is a connection to the bus.
         connected: bool,
@@ -77,6 +77,9 @@ pub struct Moved {
 
 impl std::fmt::Display for Moved {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.meant == 0 {
+            return f.write_str("nothing was moved");
+        }
         write!(f, "{} of {} letters were moved, none is lost", self.moved, self.meant)
     }
 }

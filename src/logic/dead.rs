@@ -48,8 +48,6 @@ pub struct Letter {
     pub last_attempt_at: Option<Timestamp>,
     /// Since when it is dead.
     pub dead_since: Option<Timestamp>,
-    /// When lockgate itself stored it last; RabbitMQ may have moved it since.
-    pub parked_at: Option<Timestamp>,
     /// The size of its body, in bytes.
     pub bytes: usize,
 }
@@ -79,7 +77,6 @@ impl Letter {
             first_attempt_at: time("first-attempt-at"),
             last_attempt_at: time("last-attempt-at"),
             dead_since,
-            parked_at: time("parked-at"),
             bytes: message.body.len(),
         }
     }
@@ -270,7 +267,7 @@ mod tests {
     fn what_rabbitmq_itself_moved_shows_its_reason_and_its_time() {
         let found = Letter::of(&moved(&letter(&record(), 4), "delivery_limit", 9));
         assert_eq!(found.reason.as_deref(), Some("delivery_limit"));
-        assert_eq!((found.dead_since, found.parked_at), (Some(at(9)), Some(at(4))));
+        assert_eq!(found.dead_since, Some(at(9)));
         assert_eq!(found.attempts, 7);
     }
 

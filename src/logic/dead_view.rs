@@ -42,7 +42,7 @@ pub struct LetterView {
     pub last_attempt_at: Option<String>,
     /// Since when it is dead.
     pub dead_since: Option<String>,
-    /// When lockgate itself stored it last; RabbitMQ may have moved it since.
+    /// The same: when it was put among the dead.
     pub parked_at: Option<String>,
     /// The size of its body.
     pub bytes: usize,
@@ -67,7 +67,7 @@ impl LetterView {
             first_attempt_at: time(letter.first_attempt_at),
             last_attempt_at: time(letter.last_attempt_at),
             dead_since: time(letter.dead_since),
-            parked_at: time(letter.parked_at),
+            parked_at: time(letter.dead_since),
             bytes: letter.bytes,
         }
     }

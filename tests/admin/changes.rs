@@ -171,6 +171,16 @@ async fn bodies_are_bounded_json_objects() {
 }
 
 #[actix_rt::test]
+async fn a_body_that_does_not_come_is_not_waited_for() {
+    let listener = Listener::open("");
+    let headers = ["Host: localhost", "Content-Type: application/json", "Content-Length: 9"];
+    let began = tokio::time::Instant::now();
+    is(&ask(listener.address, "POST /api/reload", &headers).await, 408, "does not come");
+    let took = began.elapsed().as_secs();
+    assert!((9..30).contains(&took), "after {took} s");
+}
+
+#[actix_rt::test]
 async fn a_change_says_that_it_is_json() {
     let listener = Listener::open("");
     let (address, line) = (listener.address, "POST /api/reload");

@@ -174,12 +174,12 @@ async fn an_order_says_exactly_which_letters_are_meant() {
     assert_eq!(done["moved"], 2);
 }
 
-/// A bus that stores nothing among the parked until it may, or that has no queues.
+/// A bus that stores nothing among the parked until it may, and lacks some queues.
 struct Slow {
     memory: MemoryBus,
     begun: Arc<AtomicUsize>,
     stores: Arc<AtomicBool>,
-    queues: bool,
+    lacks: fn(&Queue) -> bool,
 }
 
 impl Bus for Slow {
@@ -213,10 +213,10 @@ impl Bus for Slow {
     }
 
     fn depth(&self, queue: Queue) -> BoxFuture<'static, Result<Option<u32>, BusError>> {
-        if self.queues {
-            return self.memory.depth(queue);
+        if (self.lacks)(&queue) {
+            return futures_util::future::ready(Ok(None)).boxed();
         }
-        futures_util::future::ready(Ok(None)).boxed()
+        self.memory.depth(queue)
     }
 
     fn connected(&self) -> bool {
@@ -229,14 +229,17 @@ impl Bus for Slow {
 }
 
 /// A listener on a bus that stores when the flag says so, and counts what it has been given to store.
-async fn slow(partner: &Partner, queues: bool) -> (Listener, Arc<AtomicBool>, Arc<AtomicUsize>) {
+async fn slow(
+    partner: &Partner,
+    lacks: fn(&Queue) -> bool,
+) -> (Listener, Arc<AtomicBool>, Arc<AtomicUsize>) {
     let memory = MemoryBus::default();
     let (stores, begun): (Arc<AtomicBool>, Arc<AtomicUsize>) = Default::default();
     let bus = Slow {
         memory: memory.clone(),
         begun: Arc::clone(&begun),
         stores: Arc::clone(&stores),
-        queues,
+        lacks,
     };
     let open = admin("127.0.0.1:0", None, &[]);
     let listener = Listener::on(&open, Arc::new(bus), memory, &endpoint("erp", partner, ""));
@@ -246,7 +249,7 @@ async fn slow(partner: &Partner, queues: bool) -> (Listener, Arc<AtomicBool>, Ar
 #[actix_rt::test]
 async fn one_order_at_a_time_and_it_goes_on_when_its_caller_goes_away() {
     let partner = Partner::start(Answer::Status(200));
-    let (listener, stores, _) = slow(&partner, true).await;
+    let (listener, stores, _) = slow(&partner, |_| false).await;
     listener.bury("erp", numbered(10)).await;
     let body = json!({"endpoint": "erp", "all": true}).to_string();
     let mut caller = TcpStream::connect(listener.address).await.unwrap();
@@ -279,9 +282,37 @@ async fn one_order_at_a_time_and_it_goes_on_when_its_caller_goes_away() {
 }
 
 #[actix_rt::test]
+async fn orders_are_bounded_over_all_endpoints() {
+    let partner = Partner::start(Answer::Status(200));
+    let (memory, stores) = (MemoryBus::default(), Arc::new(AtomicBool::new(false)));
+    let begun: Arc<AtomicUsize> = Arc::default();
+    let (counted, until) = (Arc::clone(&begun), Arc::clone(&stores));
+    let bus = Slow { memory: memory.clone(), begun: counted, stores: until, lacks: |_| false };
+    let names: Vec<String> = (0..17).map(|n| format!("p-{n}")).collect();
+    let endpoints: String = names.iter().map(|name| endpoint(name, &partner, "")).collect();
+    let open = admin("127.0.0.1:0", None, &[]);
+    let listener = Listener::on(&open, Arc::new(bus), memory, &endpoints).ready().await;
+    for name in &names {
+        listener.bury(name, numbered(1)).await;
+    }
+    begun.store(0, Ordering::Relaxed);
+    let replay = |name: &String| listener.post(REPLAY, &json!({"endpoint": name, "all": true}));
+    let under_way: Vec<_> = names[..16].iter().map(|name| actix_rt::spawn(replay(name))).collect();
+    eventually("16 are under way", || begun.load(Ordering::Relaxed) == 16).await;
+    let (code, refused) = replay(&names[16]).await;
+    let told = "16 replays and purges are under way";
+    assert_eq!((code, &refused["detail"]), (503, &json!(told)));
+    stores.store(true, Ordering::Relaxed);
+    for order in under_way {
+        assert_eq!(order.await.unwrap().1["moved"], 1);
+    }
+    assert_eq!(replay(&names[16]).await.1["moved"], 1);
+}
+
+#[actix_rt::test]
 async fn an_order_that_does_not_get_on_is_answered_and_every_letter_is_still_there() {
     let partner = Partner::start(Answer::Status(200));
-    let (listener, stores, _) = slow(&partner, true).await;
+    let (listener, stores, _) = slow(&partner, |_| false).await;
     listener.bury("erp", numbered(10)).await;
     let began = Instant::now();
     let (code, silent) = listener.post(REPLAY, &json!({"endpoint": "erp", "all": true})).await;
@@ -305,17 +336,20 @@ async fn an_order_that_does_not_get_on_is_answered_and_every_letter_is_still_the
 #[actix_rt::test]
 async fn an_order_ends_orderly_when_lockgate_is_stopped() {
     let partner = Partner::start(Answer::Status(200));
-    let (listener, stores, begun) = slow(&partner, true).await;
+    let (listener, stores, begun) = slow(&partner, |_| false).await;
     listener.bury("erp", numbered(300)).await;
     // The letters themselves were stored among the dead.
     begun.store(0, Ordering::Relaxed);
     let order = actix_rt::spawn(listener.post(REPLAY, &json!({"endpoint": "erp", "all": true})));
     eventually("a window of it is under way", || begun.load(Ordering::Relaxed) == 256).await;
-    let orders = listener.orders.clone();
-    let stopping = actix_rt::spawn(async move { orders.stop().await });
-    // What is under way may end well.
+    let mut stopping = std::pin::pin!(listener.orders.stop());
+    assert!(futures_util::poll!(&mut stopping).is_pending(), "it waits for what is under way");
+    // The order hears of it on this thread; until then it would take more as soon as there is room.
+    for _ in 0..1_000 {
+        tokio::task::yield_now().await;
+    }
     stores.store(true, Ordering::Relaxed);
-    stopping.await.unwrap();
+    stopping.await;
     let (code, stopped) = order.await.unwrap();
     assert_eq!(code, 503, "{stopped}");
     let detail = stopped["detail"].as_str().unwrap();
@@ -330,7 +364,7 @@ async fn an_order_ends_orderly_when_lockgate_is_stopped() {
 #[actix_rt::test]
 async fn without_a_bus_or_a_queue_the_cause_is_told_in_time() {
     let partner = Partner::start(Answer::Status(200));
-    let (listener, _, _) = slow(&partner, false).await;
+    let (listener, _, _) = slow(&partner, |queue| matches!(queue, Queue::Dead(_))).await;
     let all = json!({"endpoint": "erp", "all": true});
     for (code, answer) in [
         listener.get(LIST).await,
@@ -341,6 +375,13 @@ async fn without_a_bus_or_a_queue_the_cause_is_told_in_time() {
         assert_eq!(code, 404, "{answer}");
         assert!(answer["detail"].as_str().unwrap().contains("no queue of erp's dead letters"));
     }
+    // Nothing is replayed into a queue that is not there; a purge needs none.
+    let (listener, _, _) = slow(&partner, |queue| matches!(queue, Queue::Parked(_))).await;
+    listener.bury("erp", numbered(1)).await;
+    let (code, refused) = listener.post(REPLAY, &all).await;
+    assert_eq!((code, listener.dead("erp")), (409, 1), "{refused}");
+    assert_eq!(listener.post(PURGE, &all).await.1["moved"], 1);
+
     let (_partner, listener) = with(numbered(1)).await;
     listener.bus.cut(true);
     let began = Instant::now();

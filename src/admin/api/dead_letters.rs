@@ -247,9 +247,11 @@ fn refused(error: &OrderError) -> Problem {
         OrderError::Dead(DeadError::NoQueue(_)) => Problem::not_found(detail),
         OrderError::Dead(DeadError::Bus(error)) => Problem::bus(error),
         OrderError::Failed(error, _) => Problem { detail, ..Problem::bus(error) },
-        OrderError::TooMany
-        | OrderError::Silent { .. }
-        | OrderError::Stopped(_)
-        | OrderError::Lost => Problem::unavailable(detail),
+        OrderError::Silent { .. } => {
+            Problem::unavailable(detail).hint("is RabbitMQ down, frozen, or under an alarm?")
+        }
+        OrderError::TooMany | OrderError::Stopped(_) | OrderError::Lost => {
+            Problem::unavailable(detail)
+        }
     }
 }

@@ -7,8 +7,8 @@ use std::convert::Infallible;
 use std::sync::PoisonError;
 use std::time::Duration;
 
-use actix_web::http::header;
-use actix_web::{HttpResponse, web};
+use actix_web::http::{Method, header};
+use actix_web::{HttpRequest, HttpResponse, web};
 use bytes::Bytes;
 use futures_util::stream;
 use tokio::time::{Instant, MissedTickBehavior};
@@ -39,7 +39,17 @@ pub(super) struct Latest {
     (status = 503, description = "Too many streams.", body = Problem,
         content_type = "application/problem+json"),
 ))]
-pub(super) async fn stream(shared: web::Data<Shared>) -> Result<HttpResponse, Problem> {
+pub(super) async fn stream(
+    shared: web::Data<Shared>,
+    request: HttpRequest,
+) -> Result<HttpResponse, Problem> {
+    let mut answer = HttpResponse::Ok();
+    answer.insert_header((header::CONTENT_TYPE, "text/event-stream"));
+    // A reverse proxy shall not keep it back.
+    answer.insert_header(("X-Accel-Buffering", "no"));
+    if request.method() == Method::HEAD {
+        return Ok(answer.finish());
+    }
     let place = shared.0.streams.clone().try_acquire_owned().map_err(|_| {
         let detail = format!("{AT_ONCE} streams are open");
         Problem::unavailable(detail).hint("close one, or ask /api/status instead")
@@ -51,11 +61,7 @@ pub(super) async fn stream(shared: web::Data<Shared>) -> Result<HttpResponse, Pr
         let event = event(&shared);
         Some((Ok::<_, Infallible>(event), (shared, place, ticks)))
     });
-    Ok(HttpResponse::Ok()
-        .insert_header((header::CONTENT_TYPE, "text/event-stream"))
-        // A reverse proxy shall not keep it back.
-        .insert_header(("X-Accel-Buffering", "no"))
-        .streaming(events))
+    Ok(answer.streaming(events))
 }
 
 fn event(shared: &Shared) -> Bytes {

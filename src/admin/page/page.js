@@ -118,7 +118,7 @@ function lost(since, why) {
   mark(page.live, "data-state", "lost");
   say(page.live_text, "Disconnected");
   mark(document.documentElement, "data-stale", "");
-  page.lost.textContent = `Connection lost since ${at(since)}. ${why} ${status ? "What is shown is from then." : ""} It is tried again by itself.`;
+  page.lost.textContent = `Connection lost since ${at(since)}. ${why} ${status ? "What is shown is from then; the" : "The"} page connects again by itself.`;
   show(page.lost, true);
   title(`✕ connection lost ${at(since)}`);
 }

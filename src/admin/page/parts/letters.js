@@ -100,8 +100,8 @@ export function lettersOf(ask, announce) {
     const asked = name;
     if (purge || number > 1 || !ids) {
       const sure = await ask(purge
-        ? { title: `Delete ${letters} of ${asked}?`, text: `They are deleted for good, on all instances: ${asked} will never get ${number === 1 ? "this event" : "these events"}.${ids ? "" : " What dies in the meantime is deleted too."}`, yes: `Delete ${letters} of ${asked}`, danger: true }
-        : { title: `Replay ${letters} to ${asked}?`, text: `They go into the parked queue of ${asked}, as if never attempted, and are sent as soon as it takes events. None is lost if it fails again.`, yes: `Replay ${letters} to ${asked}` });
+        ? { title: `Delete ${letters} of ${asked}?`, text: `${number === 1 ? "It is" : "They are"} deleted for good, on all instances: ${asked} will never get ${number === 1 ? "this event" : "these events"}.${ids ? "" : " What dies in the meantime is deleted too."}`, yes: `Delete ${letters} of ${asked}`, danger: true }
+        : { title: `Replay ${letters} to ${asked}?`, text: `What is replayed goes into the parked queue of ${asked}, as if never attempted, and is sent as soon as the partner takes events. Nothing is lost if it fails again.`, yes: `Replay ${letters} to ${asked}` });
       if (!sure) return;
     }
     busy = true;

@@ -1,6 +1,6 @@
 // The one line that answers "is it working?": a pure function of the status.
 
-import { shortly, things } from "./format.js";
+import { exact, shortly, things } from "./format.js";
 
 /** Worst first. What an operator did on purpose comes after what broke. */
 export const STATES = ["misconfigured", "open", "degraded", "unknown", "paused", "healthy"];
@@ -68,9 +68,10 @@ export function totals({ source, endpoints }) {
   const unknown = source.depth === null || endpoints.some((endpoint) => endpoint.parked === null);
   const waiting = (source.depth ?? 0) + sum("parked");
   const dead = sum("dead");
-  const waits = waiting === 0
+  const queued = source.depth === null ? "how many in the source queue is unknown" : `${exact(source.depth)} in the source queue`;
+  const waits = waiting === 0 && !unknown
     ? "No event waits"
-    : `${things(waiting, "event")} ${waiting === 1 ? "waits" : "wait"} (${things(source.depth ?? 0, "event")} in the source queue, ${sum("parked").toLocaleString("en-GB")} parked)`;
+    : `${things(waiting, "event")} ${waiting === 1 ? "waits" : "wait"} (${queued}, ${exact(sum("parked"))} parked)`;
   const lies = dead === 0 ? "no dead letters" : `${things(dead, "dead letter")} to decide on`;
-  return `${waits}${unknown ? ", as far as known" : ""}; ${lies}.`;
+  return `${waits}; ${lies}.`;
 }

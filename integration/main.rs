@@ -23,6 +23,7 @@ mod late;
 mod main_job;
 mod mqtt;
 mod node;
+mod page;
 mod panics;
 mod phases;
 mod proxy;

@@ -77,7 +77,7 @@ export function attemptsOf() {
 function answer({ name, attempts, letters }) {
   const real = attempts.filter((attempt) => attempt.lane !== "test");
   const delivered = real.find((attempt) => attempt.outcome === "delivered");
-  if (letters.length) return { name, kind: "dead", text: `${name}: it is a dead letter since ${at(letters[0].parked_at)}` };
+  if (letters.length) return { name, kind: "dead", text: `${name}: it is a dead letter since ${at(letters[0].dead_since ?? letters[0].parked_at)}` };
   if (delivered) return { name, kind: "delivered", text: `${name}: delivered at ${at(delivered.at)}, attempt ${delivered.attempt}` };
   if (real.length) {
     const gone = real[0].outcome === "permanent";

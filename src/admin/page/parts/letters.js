@@ -10,6 +10,9 @@ const LONGEST_LOOK = 1000;
 
 const kind = (letter) => [letter.event_type, letter.event_trigger].filter(Boolean).join(" / ") || "unknown kind";
 
+/** RabbitMQ may have moved it itself, after lockgate had parked it. */
+const deadSince = (letter) => letter.dead_since ?? letter.parked_at;
+
 /** The dialog: a function of the endpoint. */
 export function lettersOf(ask, announce) {
   const view = dialog("letters");
@@ -45,7 +48,7 @@ export function lettersOf(ask, announce) {
       make("td", { class: "event", "data-label": "Event" }, kind(letter), make("span", { class: "code soft block" }, id ?? "without an id")),
       make("td", { "data-label": "Why" }, make("strong", {}, letter.reason ?? "unknown"), make("span", { class: "block why" }, letter.last_error ?? "")),
       make("td", { "data-label": "Attempts" }, exact(letter.attempts)),
-      make("td", { class: "narrow", "data-label": "Dead since" }, at(letter.parked_at), letter.parked_at ? make("span", { class: "soft block" }, ago(letter.parked_at)) : null),
+      make("td", { class: "narrow", "data-label": "Dead since" }, at(deadSince(letter)), deadSince(letter) ? make("span", { class: "soft block" }, ago(deadSince(letter))) : null),
       make("td", {}, id ? make("div", { class: "row" }, one("Show", () => showOne(name, id)), one("Replay", () => act("replay", [id]))) : null));
   }
 
@@ -154,7 +157,7 @@ function letterView() {
     view.body.replaceChildren();
     view.open();
     try {
-      const { letter, message } = await get(`api/dead-letters/${encodeURIComponent(id)}`, { endpoint });
+      const { letter, headers, message } = await get(`api/dead-letters/${encodeURIComponent(id)}`, { endpoint });
       if (view.title.textContent !== id) return;
       const body = message.body ?? message.body_base64;
       const text = typeof body === "string" ? body : JSON.stringify(body);
@@ -163,13 +166,13 @@ function letterView() {
         pairs([["Reason", letter.reason], ["Last error", letter.last_error], ["Attempts", letter.attempts],
           ["Configuration", letter.configuration], ["Received", letter.received_at && at(letter.received_at)],
           ["First attempt", letter.first_attempt_at && at(letter.first_attempt_at)],
-          ["Last attempt", letter.last_attempt_at && at(letter.last_attempt_at)], ["Dead since", letter.parked_at && at(letter.parked_at)]]),
+          ["Last attempt", letter.last_attempt_at && at(letter.last_attempt_at)], ["Dead since", deadSince(letter) && at(deadSince(letter))]]),
         make("h3", {}, message.body_base64 !== undefined && message.body === undefined ? "Body, as base64" : `Body, ${bytes(new TextEncoder().encode(text).length)}`),
         make("pre", { tabindex: "0" }, indented(text)),
         make("h3", {}, "Message"),
         pairs([["Exchange", message.exchange], ["Routing key", message.routing_key], ...Object.entries(message.properties ?? {})]),
         make("h3", {}, "Headers"),
-        pairs(Object.entries(message.headers ?? {})));
+        pairs(Object.entries({ ...message.headers, ...headers })));
     } catch (error) {
       view.said.textContent = error.words ?? String(error);
     }

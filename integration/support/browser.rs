@@ -78,6 +78,9 @@ impl Browser {
         let browser =
             Self { base: format!("{root}/session/{id}"), client, _driver: driver, _folder: folder };
         browser.size(1280, 900).await;
+        // The page that a browser begins with has requests of its own, to itself.
+        browser.open("about:blank").await;
+        browser.requests().await;
         browser
     }
 

@@ -21,7 +21,7 @@ let seen = null;
 
 /** Tells a result, to eyes and to screen readers. */
 function announce(text, failed = false) {
-  page.notice.textContent = text;
+  page.notice.textContent = `${at(new Date())}: ${text}`;
   mark(page.notice, "data-failed", failed ? "" : null);
 }
 

@@ -51,7 +51,7 @@ export function attemptsOf() {
       if (asked !== name) return;
       view.body.replaceChildren(...(attempts.length ? [table(attempts, `Attempts for ${name}`)] : []));
       view.said.textContent = attempts.length
-        ? `The last ${things(attempts.length, "attempt")} of this instance, newest first.`
+        ? `${things(attempts.length, "attempt")} of this instance, newest first.`
         : "This instance remembers no such attempt.";
     } catch (error) {
       view.body.replaceChildren();

@@ -114,12 +114,16 @@ export function lettersOf(ask, announce) {
     try {
       const { moved, left } = await post(`api/dead-letters/${what}`, { endpoint: asked, ...(ids ? { event_ids: ids } : { all: true }) });
       told = `${things(moved, "letter")} ${purge ? "deleted" : `replayed to ${asked}`}, ${exact(left)} left.`;
-      chosen.clear();
       announce(`${asked}: ${told}`);
+      if (asked === name) {
+        chosen.clear();
+        seen = { ...seen, ready: left };
+      }
     } catch (error) {
       told = error.words ?? String(error);
     }
     busy = false;
+    tools();
     if (asked === name && view.box.open) await look(told);
   }
 

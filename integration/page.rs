@@ -430,6 +430,15 @@ fn a_lost_connection_is_said_and_comes_back_by_itself() {
         assert_eq!(stage.part("lost").await, None);
         assert_eq!(stage.browser.script(grey, json!([])).await, json!(false));
         stage.kept_to_itself().await;
+
+        // What data could do at worst, the policy forbids.
+        let markup = "try { document.body.innerHTML = '<b>x</b>'; return 'taken' } \
+             catch (error) { return error.name }";
+        assert_eq!(stage.browser.script(markup, json!([])).await, json!("TypeError"));
+        let elsewhere = "return fetch('http://localhost:1/').then(() => 'sent', () => 'refused')";
+        assert_eq!(stage.browser.script(elsewhere, json!([])).await, json!("refused"));
+        let said = stage.browser.console().await.concat();
+        assert!(said.contains("Content Security Policy"), "{said}");
     });
 }
 

@@ -24,6 +24,7 @@ mod main_job;
 mod metrics;
 mod mqtt;
 mod node;
+mod page;
 mod panics;
 mod phases;
 mod proxy;

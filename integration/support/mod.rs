@@ -1,6 +1,7 @@
 //! What the integration tests stand on: private servers, certificates, waiting with a deadline.
 
 pub mod balancer;
+pub mod browser;
 pub mod certs;
 pub mod cluster;
 pub mod counter;

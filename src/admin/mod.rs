@@ -9,6 +9,7 @@ pub mod api;
 mod door;
 pub mod metrics;
 pub mod orders;
+pub mod page;
 pub mod problem;
 
 use std::io;
@@ -141,6 +142,7 @@ impl Listening {
             App::new()
                 .app_data(door.clone())
                 .configure(|app| api::routes(app, &api))
+                .configure(page::routes)
                 .wrap(from_fn(door::at_the_door))
                 .wrap(security_headers())
         })

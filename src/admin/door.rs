@@ -5,6 +5,8 @@
 //! JSON. `/healthz` alone is asked none of them, because it says nothing. Refuses to answer anything
 //! else. Read [`super::problem`] next.
 
+use std::sync::Arc;
+
 use actix_web::ResponseError as _;
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
@@ -12,30 +14,27 @@ use actix_web::http::header::{self, HeaderValue};
 use actix_web::http::{Method, StatusCode};
 use actix_web::middleware::Next;
 use actix_web::web;
+use arc_swap::ArcSwap;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use subtle::ConstantTimeEq as _;
 
 use super::problem::Problem;
-use crate::config;
-use crate::logic::secret::Secret;
+use crate::config::Config;
 
 /// What a caller without the token is told: how a program, and how a browser, may send it.
 const CHALLENGES: [&str; 2] =
     ["Bearer realm=\"lockgate\"", "Basic realm=\"lockgate\", charset=\"UTF-8\""];
 
-/// Who may come in.
-pub(super) struct Door {
-    hosts: Vec<String>,
-    token: Option<Secret>,
-}
+/// The names of this machine for itself.
+const LOOPBACK: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
+
+/// Who may come in, by the configuration that is in force: a reload may bring another token.
+pub(super) struct Door(Arc<ArcSwap<Config>>);
 
 impl Door {
-    pub(super) fn new(admin: &config::Admin) -> Self {
-        let mut hosts: Vec<String> = ["localhost", "127.0.0.1", "[::1]"].map(String::from).into();
-        hosts.push(host_of(&admin.listen.to_string()));
-        hosts.extend(admin.hosts.iter().map(|host| host_of(host)));
-        Self { hosts, token: admin.token.clone() }
+    pub(super) fn new(config: Arc<ArcSwap<Config>>) -> Self {
+        Self(config)
     }
 
     /// Why this request may not come in.
@@ -69,11 +68,19 @@ impl Door {
         let mut names =
             in_headers.map(|value| value.to_str().map_or_else(|_| String::new(), host_of));
         let mut called = in_the_line.into_iter().chain(&mut names).peekable();
-        called.peek().is_some() && called.all(|name| self.hosts.contains(&name))
+        let config = self.0.load();
+        let listener = host_of(&config.admin.listen.to_string());
+        let own = |name: String| {
+            LOOPBACK.contains(&name.as_str())
+                || name == listener
+                || config.admin.hosts.iter().any(|host| host_of(host) == name)
+        };
+        called.peek().is_some() && called.all(own)
     }
 
     fn has_the_token(&self, request: &ServiceRequest) -> bool {
-        let Some(token) = &self.token else { return true };
+        let config = self.0.load();
+        let Some(token) = &config.admin.token else { return true };
         let given = request.headers().get(header::AUTHORIZATION).and_then(|v| v.to_str().ok());
         given
             .and_then(given_token)

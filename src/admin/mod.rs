@@ -105,7 +105,6 @@ pub struct AdminState {
 pub struct Listening {
     listener: TcpListener,
     address: SocketAddr,
-    door: Door,
 }
 
 /// Binds the listener.
@@ -119,7 +118,7 @@ pub fn bind(admin: &config::Admin) -> io::Result<Listening> {
     }
     let listener = TcpListener::bind(admin.listen)?;
     let address = listener.local_addr()?;
-    Ok(Listening { listener, address, door: Door::new(admin) })
+    Ok(Listening { listener, address })
 }
 
 impl Listening {
@@ -136,7 +135,7 @@ impl Listening {
     /// When the listener cannot be used.
     pub fn serve(self, state: AdminState) -> io::Result<Server> {
         let handle = state.metrics.clone();
-        let door = web::Data::new(self.door);
+        let door = web::Data::new(Door::new(Arc::clone(&state.config)));
         let api = api::Shared::new(state);
         let server = HttpServer::new(move || {
             App::new()

@@ -26,6 +26,21 @@ async fn it_is_alive_and_ready_while_events_are_consumed() {
 }
 
 #[actix_rt::test]
+async fn a_reload_brings_another_token_and_other_names() {
+    let listener = Listener::start(&admin("127.0.0.1:0", Some(TOKEN), &["old.example"]));
+    let address = listener.address;
+    let asked = async |host: &str, token: &str| {
+        let header = format!("Authorization: Bearer {token}");
+        ask(address, "GET /readyz", &[&format!("Host: {host}"), &header]).await.0
+    };
+    assert_eq!((asked("old.example", TOKEN).await, asked("new.example", TOKEN).await), (200, 421));
+    listener.takes_over(admin("127.0.0.1:0", Some("another-token"), &["new.example"]));
+    assert_eq!(asked("old.example", "another-token").await, 421);
+    assert_eq!(asked("new.example", TOKEN).await, 401);
+    assert_eq!(asked("new.example", "another-token").await, 200);
+}
+
+#[actix_rt::test]
 async fn what_was_counted_can_be_scraped() {
     let listener = Listener::start(&admin("127.0.0.1:0", None, &[]));
     meter::attempt("scraped", "delivered", "", std::time::Duration::from_millis(30));

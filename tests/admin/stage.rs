@@ -146,7 +146,8 @@ impl Listener {
              [organization]\nname = \"Acme\"\n\
              [source]\nurl = \"amqp://me:canary@127.0.0.1/%2f\"\nqueue = \"q\"\nprefetch = 50\n{endpoints}"
         );
-        let config = Config::from_toml_str("test.toml", &text, "development").unwrap();
+        let mut config = Config::from_toml_str("test.toml", &text, "development").unwrap();
+        config.admin = admin.clone();
         let instance = Instance { id: "test".into() };
         let bridge = Bridge::start(&config, Arc::clone(&bus), &instance);
         let consuming = Arc::new(AtomicBool::new(true));
@@ -198,6 +199,13 @@ impl Listener {
     /// From now on it says that events are consumed, or that they are not.
     pub fn consumes(&self, consumes: bool) {
         self.consuming.store(consumes, Ordering::Relaxed);
+    }
+
+    /// As after a reload that has brought this.
+    pub fn takes_over(&self, admin: Admin) {
+        let mut config = Config::clone(&self.config.load());
+        config.admin = admin;
+        self.config.store(Arc::new(config));
     }
 
     /// Ends the listener as the product does.

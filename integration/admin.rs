@@ -55,18 +55,6 @@ fn expected(numbers: impl IntoIterator<Item = usize>) -> BTreeSet<String> {
     numbers.into_iter().map(|n| format!("e-{n}")).collect()
 }
 
-/// Status and body of an answer of the API.
-async fn ask(lockgate: &Lockgate, path: &str, change: Option<Value>) -> (u16, Value) {
-    let client = awc::Client::builder().timeout(DEADLINE).finish();
-    let url = lockgate.url(path);
-    let mut answer = match change {
-        None => client.get(url).send().await.unwrap(),
-        Some(body) => client.post(url).send_json(&body).await.unwrap(),
-    };
-    let body = answer.body().limit(16 << 20).await.unwrap();
-    (answer.status().as_u16(), serde_json::from_slice(&body).unwrap())
-}
-
 async fn depth_is(platform: &Client, queue: &str, count: u32) {
     eventually(&format!("{count} in {queue}"), DEADLINE, || async {
         (platform.depth(queue).await == count).then_some(())
@@ -88,22 +76,22 @@ fn what_comes_while_an_endpoint_is_paused_waits_on_rabbitmq_and_arrives_when_res
         })
         .await;
 
-        let (code, paused) = ask(&lockgate, "/api/endpoints/erp/pause", Some(json!({}))).await;
+        let (code, paused) = lockgate.ask("/api/endpoints/erp/pause", Some(json!({}))).await;
         assert_eq!((code, &paused["changed"]), (200, &json!(true)));
         publish(&platform, 5..55).await;
         depth_is(&platform, PARKED, 50).await;
-        let (_, status) = ask(&lockgate, "/api/status", None).await;
+        let (_, status) = lockgate.ask("/api/status", None).await;
         let erp = &status["endpoints"][0];
         assert_eq!((&erp["state"], &erp["counters"]["parked"]), (&json!("paused"), &json!(50)));
         assert_eq!(partner.received().len(), 5, "nothing is sent while paused");
 
         // A test goes past the pause.
-        let (_, tested) = ask(&lockgate, "/api/endpoints/erp/test", Some(json!({}))).await;
+        let (_, tested) = lockgate.ask("/api/endpoints/erp/test", Some(json!({}))).await;
         assert_eq!((&tested["outcome"], &tested["status"]), (&json!("delivered"), &json!(200)));
         let test = tested["event_id"].as_str().unwrap().to_owned();
         assert_eq!(arrived(&partner, 5), BTreeSet::from([test]));
 
-        let (_, resumed) = ask(&lockgate, "/api/endpoints/erp/resume", Some(json!({}))).await;
+        let (_, resumed) = lockgate.ask("/api/endpoints/erp/resume", Some(json!({}))).await;
         assert_eq!((&resumed["paused"], &resumed["changed"]), (&json!(false), &json!(true)));
         eventually("all arrive", DEADLINE, || async {
             (arrived(&partner, 6).len() == 50).then_some(())
@@ -133,10 +121,10 @@ fn dead_letters_are_replayed_over_the_api_and_arrive() {
         publish(&platform, 0..30).await;
         depth_is(&platform, DEAD, 30).await;
 
-        let (code, list) = ask(&lockgate, &format!("{LIST}&reason=http_400&limit=20"), None).await;
+        let (code, list) = lockgate.ask(&format!("{LIST}&reason=http_400&limit=20"), None).await;
         assert_eq!((code, &list["ready"], &list["seen"]), (200, &json!(30), &json!(20)));
         assert_eq!(list["letters"].as_array().unwrap().len(), 20);
-        let (code, one) = ask(&lockgate, "/api/dead-letters/e-7?endpoint=erp", None).await;
+        let (code, one) = lockgate.ask("/api/dead-letters/e-7?endpoint=erp", None).await;
         assert_eq!((code, &one["letter"]["attempts"]), (200, &json!(1)), "{one}");
         assert_eq!(one["message"]["body"], "{\"event_id\":\"e-7\",\"n\":1.0}");
         depth_is(&platform, DEAD, 30).await;
@@ -144,7 +132,7 @@ fn dead_letters_are_replayed_over_the_api_and_arrive() {
         partner.answer(|_| Answer::ok());
         let before = partner.received().len();
         let some = json!({"endpoint": "erp", "event_ids": ["e-7", "e-21", "e-99"]});
-        let (code, done) = ask(&lockgate, REPLAY, Some(some)).await;
+        let (code, done) = lockgate.ask(REPLAY, Some(some)).await;
         let wanted = json!({"endpoint": "erp", "matched": 2, "moved": 2, "left": 28});
         assert_eq!((code, done), (200, wanted));
         eventually("both arrive", DEADLINE, || async {
@@ -154,10 +142,10 @@ fn dead_letters_are_replayed_over_the_api_and_arrive() {
         assert_eq!(arrived(&partner, before), expected([7, 21]));
 
         let purged = json!({"endpoint": "erp", "event_ids": ["e-0"]});
-        let (_, done) = ask(&lockgate, "/api/dead-letters/purge", Some(purged)).await;
+        let (_, done) = lockgate.ask("/api/dead-letters/purge", Some(purged)).await;
         assert_eq!((&done["moved"], &done["left"]), (&json!(1), &json!(27)));
         let all = json!({"endpoint": "erp", "all": true});
-        let (_, done) = ask(&lockgate, REPLAY, Some(all)).await;
+        let (_, done) = lockgate.ask(REPLAY, Some(all)).await;
         assert_eq!(
             (&done["matched"], &done["moved"], &done["left"]),
             (&json!(27), &json!(27), &json!(0))
@@ -199,12 +187,12 @@ fn whatever_the_bus_does_there_is_an_answer_in_time_and_no_letter_is_lost() {
         for fault in [Fault::Freeze(Way::Both), Fault::Cut(End::Reset)] {
             proxy.set(fault);
             let began = Instant::now();
-            assert_eq!(ask(&lockgate, "/api/status", None).await.0, 200);
+            assert_eq!(lockgate.ask("/api/status", None).await.0, 200);
             let status = began.elapsed();
             assert!(status < Duration::from_secs(1), "{fault:?}: a status after {status:?}");
             for (path, change) in [(LIST, None), (REPLAY, all())] {
                 let began = Instant::now();
-                let (code, answer) = ask(&lockgate, path, change).await;
+                let (code, answer) = lockgate.path.ask(change).await;
                 let took = began.elapsed();
                 println!("{fault:?}: {path} after {took:?}: {}", answer["detail"]);
                 assert!(took < BOUND, "{fault:?}: {path} after {took:?}");
@@ -213,7 +201,7 @@ fn whatever_the_bus_does_there_is_an_answer_in_time_and_no_letter_is_lost() {
             }
             proxy.set(Fault::Pass);
             eventually("the letters can be listed again", DEADLINE, || async {
-                let (code, list) = ask(&lockgate, LIST, None).await;
+                let (code, list) = lockgate.ask(LIST, None).await;
                 (code == 200 && list["ready"] == 20).then_some(())
             })
             .await;
@@ -221,7 +209,7 @@ fn whatever_the_bus_does_there_is_an_answer_in_time_and_no_letter_is_lost() {
         partner.answer(|_| Answer::ok());
         let before = partner.received().len();
         eventually("the order that was interrupted has ended", DEADLINE, || async {
-            let (code, done) = ask(&lockgate, REPLAY, all()).await;
+            let (code, done) = lockgate.ask(REPLAY, all()).await;
             assert!(code == 200 || code == 409 || code == 503, "{done}");
             (code == 200 && done["left"] == 0).then_some(())
         })

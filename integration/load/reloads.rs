@@ -7,6 +7,7 @@ use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
+use serde_json::json;
 use tokio::time::Instant;
 
 use super::alone;
@@ -105,7 +106,13 @@ async fn reload_all(
         let toml = if broken { toml + "surplus = 1\n[endpoints.x]\n" } else { toml };
         Configuration::write(folder, &toml);
         let asked = Instant::now();
-        lockgate.signal("HUP");
+        // Each kind of change by a signal, and by the API in its turn.
+        if round / 4 % 2 == 0 {
+            lockgate.signal("HUP");
+        } else {
+            let (status, answer) = lockgate.ask("/api/reload", Some(json!({}))).await;
+            assert_eq!(status, if broken { 422 } else { 200 }, "{answer}");
+        }
         eventually("the reload is told about", DEADLINE, || async {
             (reloads(lockgate).len() > round).then_some(())
         })

@@ -3,12 +3,16 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use serde_json::Value;
+
 use super::process::Process;
 use super::{eventually, free_port};
 
 /// How long a bridge may take until it consumes.
 const READY: Duration = Duration::from_secs(60);
 
+/// How long the API may take over an answer.
+const ANSWER: Duration = Duration::from_secs(60);
 /// How long the counters may take until they agree, once nothing moves.
 const RECONCILED: Duration = Duration::from_secs(20);
 
@@ -194,6 +198,18 @@ impl Lockgate {
     /// The URL of an admin path, which begins with `/`.
     pub fn url(&self, path: &str) -> String {
         format!("http://127.0.0.1:{}{path}", self.admin)
+    }
+
+    /// Status and body of an answer of the API: to a question, or to a change with this body.
+    pub async fn ask(&self, path: &str, change: Option<Value>) -> (u16, Value) {
+        let client = awc::Client::builder().timeout(ANSWER).finish();
+        let url = self.url(path);
+        let mut answer = match change {
+            None => client.get(url).send().await.unwrap(),
+            Some(body) => client.post(url).send_json(&body).await.unwrap(),
+        };
+        let body = answer.body().limit(16 << 20).await.unwrap();
+        (answer.status().as_u16(), serde_json::from_slice(&body).unwrap())
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use lockgate::domain::delivery::Properties;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::time::Instant;
 
 use super::support::http::{Answer, HttpServer};
@@ -192,7 +192,7 @@ fn whatever_the_bus_does_there_is_an_answer_in_time_and_no_letter_is_lost() {
             assert!(status < Duration::from_secs(1), "{fault:?}: a status after {status:?}");
             for (path, change) in [(LIST, None), (REPLAY, all())] {
                 let began = Instant::now();
-                let (code, answer) = lockgate.path.ask(change).await;
+                let (code, answer) = lockgate.ask(path, change).await;
                 let took = began.elapsed();
                 println!("{fault:?}: {path} after {took:?}: {}", answer["detail"]);
                 assert!(took < BOUND, "{fault:?}: {path} after {took:?}");

@@ -7,14 +7,18 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use tokio::time::{Instant, MissedTickBehavior};
 
+use super::front::{self, Front};
 use super::run::start_log;
 use super::{Context, Fault};
 use crate::actors::board::Board;
+use crate::admin::Reloaded;
 use crate::app::Bridge;
+use crate::bus::Bus;
 use crate::bus::memory::MemoryBus;
-use crate::config::Config;
+use crate::config::{Config, Problem, Problems};
 use crate::demo::Peers;
 use crate::demo::table::{Row, Screen};
 use crate::transport::Instance;
@@ -51,10 +55,7 @@ pub fn demo(context: &mut Context<'_>, arguments: &Arguments) -> Result<(), Faul
         }
         writeln!(context.out, "MQTT broker     {}", peers.mqtt_url())?;
         writeln!(context.out, "HTTP receivers  {}", peers.http_url())?;
-        let how = "events in a loop; `flaky` fails for some seconds now and then. Ctrl-C ends.";
-        writeln!(context.out, "{} sample {how}\n", samples::count())?;
-        context.out.flush()?;
-        let rows = show(&config, arguments).await?;
+        let rows = show(context, &config, arguments).await?;
         peers.stop().await;
         if rows.iter().all(Row::reconciles) {
             return Ok(());
@@ -63,11 +64,22 @@ pub fn demo(context: &mut Context<'_>, arguments: &Arguments) -> Result<(), Faul
     })
 }
 
-async fn show(config: &Config, arguments: &Arguments) -> Result<Vec<Row>, Fault> {
+async fn show(
+    context: &mut Context<'_>,
+    config: &Config,
+    arguments: &Arguments,
+) -> Result<Vec<Row>, Fault> {
     let bus = MemoryBus::default();
     let instance = Instance { id: world::unique() };
+    let listening = front::bind(config)?;
     let bridge = Bridge::start(config, Arc::new(bus.clone()), &instance);
     let board = bridge.board();
+    let on_stage = (&bridge, Arc::new(bus.clone()) as Arc<dyn Bus>);
+    let front = Front::open(listening, config, on_stage, &instance, Arc::new(no_reload))?;
+    writeln!(context.out, "status page     http://{}/", front.address)?;
+    let how = "events in a loop; `flaky` fails for some seconds now and then. Ctrl-C ends.";
+    writeln!(context.out, "{} sample {how}\n", samples::count())?;
+    context.out.flush()?;
     let mut screen = Screen::new();
     let began = Instant::now();
     let mut interrupt = std::pin::pin!(tokio::signal::ctrl_c());
@@ -90,10 +102,20 @@ async fn show(config: &Config, arguments: &Arguments) -> Result<Vec<Row>, Fault>
         }
     }
     settle(&board, &bus).await;
+    front.stop_orders().await;
     bridge.stop().await;
+    front.close().await;
     let last = rows(config, &board);
     screen.finish(&last)?;
     Ok(last)
+}
+
+/// There is no file that could have changed.
+fn no_reload() -> BoxFuture<'static, Result<Reloaded, Problems>> {
+    let (path, file) = (String::new(), "the demonstration".to_owned());
+    let message = "its configuration is built in".to_owned();
+    let problem = Problem { path, file, message, hint: None };
+    Box::pin(std::future::ready(Err(Problems::one(problem))))
 }
 
 /// Gives the last events a moment to arrive; what is parked by then ends with the process.

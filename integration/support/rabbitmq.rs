@@ -26,7 +26,7 @@ use super::process::Process;
 
 pub(super) const BIN: &str = "/usr/lib/rabbitmq/bin";
 /// Virtual hosts made when a node starts: one a test.
-const VHOSTS: usize = 80;
+const VHOSTS: usize = 128;
 pub(super) const GUEST: &str = "guest:guest";
 /// The largest message in stock, in bytes.
 const MAX_MESSAGE: usize = 128 << 20;

@@ -1,6 +1,7 @@
 //! Another configuration for a running bridge: nothing lost, nothing twice, nobody disturbed.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use lockgate::bus::Queue;
@@ -41,6 +42,22 @@ async fn endpoints_come_and_go_while_events_flow() {
     throughout(Duration::from_millis(100), "the one is left alone", || a.count() == 20).await;
     assert!(stage.board.endpoint(&name("a")).is_none());
     assert!(times(&b).values().all(|times| *times == 1));
+    stage.done().await;
+}
+
+#[actix_rt::test]
+async fn of_an_endpoint_that_went_nothing_is_left_running() {
+    let (a, b) = (Partner::start(Answer::Status(200)), Partner::start(Answer::Status(200)));
+    let staying = endpoint("b", &b, "");
+    let stage = Stage::start(&(endpoint("a", &a, "") + &staying));
+    stage.publish(0..5);
+    eventually("both have them", || (a.count(), b.count()) == (5, 5)).await;
+    let shown = stage.board.endpoint(&name("a")).expect("configured");
+    stage.reload(&staying).await;
+    eventually("nobody else holds its part of the board", || Arc::strong_count(&shown) == 1).await;
+    assert!(shown.counters.reconcile());
+    stage.publish(5..10);
+    eventually("the other goes on", || b.count() == 10).await;
     stage.done().await;
 }
 

@@ -107,6 +107,10 @@ impl Endpoint {
             && let Some(done) = self.draining.as_mut().and_then(|draining| draining.done.take())
         {
             let _ = done.send(());
+            if self.has_left() {
+                // Its own clock would keep it alive, though nobody knows it any more.
+                ctx.stop();
+            }
         }
     }
 

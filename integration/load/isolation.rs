@@ -24,7 +24,7 @@ const SLOWER: (f64, Duration) = (1.5, Duration::from_millis(20));
 /// Pairs of runs, alone and beside, at most. The best of each counts, and the first pair decides where
 /// nothing disturbs it: a stall of the machine for an eighth of a second is a hundredth of a run, and only
 /// ever adds; what a broken endpoint does to others, it does in every run.
-const PAIRS: usize = 5;
+const PAIRS: usize = 3;
 /// The most memory, in KiB.
 const MEMORY: u64 = 100 * 1024;
 

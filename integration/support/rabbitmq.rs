@@ -325,16 +325,16 @@ pub struct Client {
 }
 
 impl Client {
-    /// Connects; a server that is just starting is given some seconds.
+    /// Connects; a server that is just starting, or just dying, is given some seconds.
     pub async fn connect(url: &str) -> Self {
-        let connection =
-            super::eventually("RabbitMQ to answer", Duration::from_secs(30), || async {
-                Connection::connect(url, ConnectionProperties::default()).await.ok()
-            })
-            .await;
-        let channel = connection.create_channel().await.unwrap();
-        channel.confirm_select(ConfirmSelectOptions::default()).await.unwrap();
-        Self { _connection: connection, channel }
+        super::eventually("RabbitMQ to answer", Duration::from_secs(30), || Self::reach(url)).await
+    }
+
+    async fn reach(url: &str) -> Option<Self> {
+        let connection = Connection::connect(url, ConnectionProperties::default()).await.ok()?;
+        let channel = connection.create_channel().await.ok()?;
+        channel.confirm_select(ConfirmSelectOptions::default()).await.ok()?;
+        Some(Self { _connection: connection, channel })
     }
 
     /// Declares a durable queue; `quorum` or classic.

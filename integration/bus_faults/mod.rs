@@ -2,6 +2,7 @@
 //! rights away, refuses. Nothing is lost, the flow comes back alone, and the log stays short.
 
 mod headers;
+mod login;
 mod objects;
 mod outages;
 mod verify;

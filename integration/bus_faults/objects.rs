@@ -30,6 +30,16 @@ async fn until_there(url: &str, queue: &str) -> Duration {
     began.elapsed()
 }
 
+/// Publishes what RabbitMQ hands back until it takes it: a queue is there before it is bound.
+async fn publish_when_bound(platform: &Client, bodies: Vec<Vec<u8>>) {
+    for body in bodies {
+        eventually("the queue is bound", BACK, || async {
+            platform.try_publish("Batch", KEY, &body).await.then_some(())
+        })
+        .await;
+    }
+}
+
 #[test]
 fn a_source_queue_that_was_deleted_is_declared_anew_or_waited_for() {
     on_system(async {
@@ -66,13 +76,7 @@ fn a_source_queue_that_was_deleted_is_declared_anew_or_waited_for() {
             let there = until_there(&place.url, "events").await;
             let began = tokio::time::Instant::now();
             let after = numbered("after", 200);
-            // A queue is there before it is bound: what RabbitMQ hands back until then is sent again.
-            for body in bodies(&after) {
-                eventually("the queue is bound", BACK, || async {
-                    platform.try_publish("Batch", KEY, &body).await.then_some(())
-                })
-                .await;
-            }
+            publish_when_bound(&platform, bodies(&after)).await;
             eventually("events flow", BACK, || async {
                 ids(&server).iter().any(|id| id.starts_with("after")).then_some(())
             })

@@ -1,7 +1,7 @@
 //! A private RabbitMQ for one test run, and a client to look at it with.
 //!
-//! [`node`] is one server for the whole run, with a virtual host for each test; [`rough_node`] is a
-//! second one, lent to one test at a time, which may kill it, restart it and raise its alarms.
+//! [`node`] is one server for the whole run, with a virtual host for each test; [`rough_node`] is
+//! another, lent to one test at a time, which may kill it, restart it and raise its alarms.
 //! `LOCKGATE_TEST_AMQP_URL` names a server to use instead for the tests that need nothing but one:
 //! see [`place`].
 
@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::{LazyLock, Mutex, MutexGuard, TryLockError};
 use std::time::Duration;
 
 use lapin::options::{
@@ -25,8 +25,10 @@ use super::free_port;
 use super::process::Process;
 
 pub(super) const BIN: &str = "/usr/lib/rabbitmq/bin";
-/// Virtual hosts made when a node starts: one a test.
+/// Virtual hosts made when the run's node starts: one a test.
 const VHOSTS: usize = 128;
+/// The same of a node that may be harmed: fewer tests borrow one.
+const ROUGH_VHOSTS: usize = 40;
 pub(super) const GUEST: &str = "guest:guest";
 /// The largest message in stock, in bytes.
 const MAX_MESSAGE: usize = 128 << 20;
@@ -43,19 +45,32 @@ pub struct Node {
     environment: Vec<(String, String)>,
     _epmd: Process,
     server: Mutex<Option<Process>>,
+    vhosts: usize,
     given: AtomicUsize,
 }
 
 /// The run's node. Nobody may harm it.
 pub fn node() -> &'static Node {
-    static NODE: LazyLock<Node> = LazyLock::new(Node::start);
+    static NODE: LazyLock<Node> = LazyLock::new(|| Node::start(VHOSTS));
     &NODE
 }
 
-/// A node that its borrower may harm; it is mended before it is lent again.
+/// A node that its borrower may harm; it is mended before it is lent again. Two tests run at a time,
+/// and two are in stock.
 pub fn rough_node() -> MutexGuard<'static, Node> {
-    static NODE: LazyLock<Mutex<Node>> = LazyLock::new(|| Mutex::new(Node::start()));
-    let node = NODE.lock().unwrap_or_else(PoisonError::into_inner);
+    static NODES: [LazyLock<Mutex<Node>>; 2] =
+        [const { LazyLock::new(|| Mutex::new(Node::start(ROUGH_VHOSTS))) }; 2];
+    let node = loop {
+        let free = NODES.iter().find_map(|node| match node.try_lock() {
+            Ok(node) => Some(node),
+            Err(TryLockError::Poisoned(left)) => Some(left.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        });
+        match free {
+            Some(node) => break node,
+            None => std::thread::sleep(Duration::from_millis(20)),
+        }
+    };
     node.restart();
     node.freeze(false);
     node.alarm(false);
@@ -90,8 +105,8 @@ pub(super) fn unique_prefix() -> String {
 }
 
 impl Node {
-    /// Starts a node on free ports and makes its virtual hosts.
-    pub fn start() -> Self {
+    /// Starts a node on free ports and makes so many virtual hosts.
+    pub fn start(vhosts: usize) -> Self {
         assert!(
             Path::new(BIN).join("rabbitmq-server").exists(),
             "these tests need RabbitMQ: apt-get install rabbitmq-server"
@@ -123,6 +138,7 @@ impl Node {
             environment,
             _epmd: epmd,
             server: Mutex::new(None),
+            vhosts,
             given: AtomicUsize::new(0),
         };
         node.restart();
@@ -158,7 +174,7 @@ impl Node {
     /// A virtual host that no test has had before.
     pub fn place(&self) -> Place {
         let number = self.given.fetch_add(1, Ordering::Relaxed) + 1;
-        assert!(number <= VHOSTS, "more tests than virtual hosts: raise VHOSTS");
+        assert!(number <= self.vhosts, "more tests than virtual hosts: raise their number");
         let vhost = format!("v{number:02}");
         Place { url: self.url(GUEST, &vhost), vhost, prefix: unique_prefix() }
     }
@@ -192,6 +208,23 @@ impl Node {
              rabbit_auth_backend_internal:set_permissions(<<\"{name}\">>, <<\"{vhost}\">>, \
              <<\"{configure}\">>, <<\"{write}\">>, <<\"{read}\">>, <<\"t\">>)."
         ));
+    }
+
+    /// Gives a user another password. Open connections stay.
+    pub fn set_password(&self, user: &str, password: &str) {
+        self.eval(&format!(
+            "rabbit_auth_backend_internal:change_password(<<\"{user}\">>, <<\"{password}\">>, <<\"t\">>)."
+        ));
+    }
+
+    /// Closes every connection of a user in a virtual host, and says how many there were.
+    pub fn close_user(&self, vhost: &str, user: &str) -> usize {
+        let closed = self.eval(&format!(
+            "L = [P || [{{pid, P}}, {{vhost, <<\"{vhost}\">>}}, {{user, <<\"{user}\">>}}] <- \
+             rabbit_networking:connection_info_all([pid, vhost, user])], \
+             [rabbit_networking:close_connection(P, \"cut by a test\") || P <- L], length(L)."
+        ));
+        closed.trim().parse().unwrap()
     }
 
     /// Closes every connection of a virtual host, and says how many there were.
@@ -264,7 +297,8 @@ impl Node {
             "[begin V = list_to_binary(io_lib:format(\"v~2..0b\", [I])), \
              rabbit_vhost:add(V, <<\"t\">>), rabbit_auth_backend_internal:set_permissions(\
              <<\"guest\">>, V, <<\".*\">>, <<\".*\">>, <<\".*\">>, <<\"t\">>) end \
-             || I <- lists:seq(1, {VHOSTS})], ok."
+             || I <- lists:seq(1, {})], ok.",
+            self.vhosts
         ));
     }
 }

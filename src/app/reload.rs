@@ -9,14 +9,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Bridge, rungs};
+use super::{Bridge, rabbit_settings, rungs};
 use crate::actors::board::{Endpoints, Shown};
 use crate::actors::ingress::Need;
 use crate::actors::router::Reroute;
 use crate::actors::watchdog::staff::{Dismiss, Hire, Instruct};
 use crate::bus::BusError;
 use crate::config::change::{self, Change};
-use crate::config::{Config, Problems};
+use crate::config::{Config, Problem, Problems};
 use crate::domain::names::Name;
 use crate::world;
 
@@ -34,10 +34,12 @@ impl Bridge {
     /// change or go have under way may end later.
     ///
     /// # Errors
-    /// Where it changes what takes a restart: then nothing is taken over.
+    /// Where it changes what takes a restart, or a certificate file cannot be read: then nothing is
+    /// taken over.
     pub async fn reload(&self, new: Config) -> Result<Change, Problems> {
         let mut current = self.config.lock().await;
         let change = change::compare(&current, &new)?;
+        self.renew(&new)?;
         let (intake, routing) = (Arc::new(new.intake.clone()), Arc::new(new.routing.clone()));
         let was = self.board.endpoints();
         let fresh = change.added.iter().map(|name| (name.clone(), Arc::<Shown>::default()));
@@ -73,6 +75,15 @@ impl Bridge {
         let _ = self.ingress.send(Need { endpoints, rungs: rungs(&new), look: false }).await;
         *current = Arc::new(new);
         Ok(change)
+    }
+
+    /// Has the bus log in by the new configuration when it connects next.
+    fn renew(&self, new: &Config) -> Result<(), Problems> {
+        let settings = rabbit_settings(new, &self.yard.instance);
+        self.bus.renew(&settings).map_err(|error| {
+            let (path, file) = ("source".into(), new.file.clone());
+            Problems::one(Problem { path, file, message: error.to_string(), hint: None })
+        })
     }
 
     /// Has the bus looked after, for everybody on the board. New endpoints wait where it could not be.

@@ -17,6 +17,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use tokio::sync::mpsc;
 
+use self::rabbitmq::{RabbitSettings, SettingsError};
 use crate::domain::delivery::Message;
 use crate::domain::names::Name;
 
@@ -172,6 +173,16 @@ pub trait Bus: Send + Sync + 'static {
 
     /// Whether a consuming connection is up now.
     fn connected(&self) -> bool;
+
+    /// Opens every connection from the next one on by the URL, credentials, TLS and heartbeat of
+    /// these settings; those that are open stay. A bus without connections has nothing to renew.
+    ///
+    /// # Errors
+    /// When the URL or a certificate file cannot be understood: then nothing is renewed.
+    fn renew(&self, settings: &RabbitSettings) -> Result<(), SettingsError> {
+        let _ = settings;
+        Ok(())
+    }
 
     /// Closes every connection. Unacknowledged messages go back.
     fn close(&self) -> BoxFuture<'static, ()>;

@@ -9,13 +9,19 @@ use std::fmt;
 
 use figment::value::Value;
 use ring::digest::{Context, SHA256};
+use url::Url;
 
 use super::Config;
 use super::report::{Problem, Problems};
 use crate::domain::names::Name;
 
 /// Keys that take effect without a restart although their section does not.
-const TAKEN_OVER: [&str; 7] = [
+const TAKEN_OVER: [&str; 11] = [
+    // By the next connection to the bus, as the credentials in its URL are.
+    "source.username",
+    "source.password",
+    "source.tls",
+    "source.heartbeat",
     "source.attributes",
     "source.environment",
     "source.max_event_bytes",
@@ -88,12 +94,23 @@ pub(super) fn at_start(tree: &Value) -> BTreeMap<String, Fingerprint> {
         let table = tree.as_dict().and_then(|tree| tree.get(section)).and_then(Value::as_dict);
         for (key, value) in table.into_iter().flatten() {
             let path = format!("{section}.{key}");
-            if !TAKEN_OVER.contains(&path.as_str()) {
-                all.insert(path, Fingerprint::of(value, None));
+            if TAKEN_OVER.contains(&path.as_str()) {
+                continue;
             }
+            let place = (path == "source.url").then(|| without_user(value)).flatten();
+            all.insert(path, Fingerprint::of(place.as_ref().unwrap_or(value), None));
         }
     }
     all
+}
+
+/// Where a URL leads, whoever logs in there; `None` for what is no URL.
+fn without_user(url: &Value) -> Option<Value> {
+    let mut url: Url = url.as_str()?.parse().ok()?;
+    // Neither can fail where there is a host, and where there is none there is no user.
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
+    Some(Value::from(url.as_str()))
 }
 
 /// What a running bridge has to do to take over another configuration.
@@ -202,13 +219,29 @@ mod tests {
     fn what_takes_a_restart_is_named_key_by_key() {
         for (from, to, path) in [
             ("queue = \"q\"", "queue = \"r\"", "source.queue"),
-            ("u:p@", "u:x@", "source.url"),
+            ("u:p@127.0.0.1", "u:p@127.0.0.2", "source.url"),
+            ("u:p@127.0.0.1", "u:p@127.0.0.1/other", "source.url"),
+            ("amqp://u:p@", "amqps://u:p@", "source.url"),
             ("127.0.0.1:0", "127.0.0.1:1", "admin.listen"),
             ("[admin]", "[runtime]\nthreads = 7\n[admin]", "runtime.threads"),
             ("[admin]", "[telemetry]\nlog_format = \"json\"\n[admin]", "telemetry.log_format"),
         ] {
             let refused = compared(|text| text.replace(from, to)).unwrap_err();
             assert_eq!(refused, [path], "{to}");
+        }
+    }
+
+    #[test]
+    fn who_logs_in_at_the_bus_and_how_is_taken_over() {
+        for (from, to) in [
+            ("u:p@", "u:x@"),
+            ("u:p@", "v:p@"),
+            ("u:p@127.0.0.1\"", "127.0.0.1\"\nusername = \"u\"\npassword = \"x\""),
+            ("queue = \"q\"", "queue = \"q\"\nheartbeat = \"7s\""),
+            ("queue = \"q\"", "queue = \"q\"\ntls = { verify = false }"),
+        ] {
+            let change = compared(|text| text.replace(from, to));
+            assert_eq!(change, Ok(Change { unchanged: 2, ..Change::default() }), "{to}");
         }
     }
 

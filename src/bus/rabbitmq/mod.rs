@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use lapin::Channel;
@@ -101,6 +102,18 @@ fn link_to(settings: &RabbitSettings, purpose: &str) -> Result<LinkSettings, Set
     Ok(LinkSettings { uri, tls, name, timeout: ANSWER_TIMEOUT })
 }
 
+/// What each connection is opened by.
+struct Links {
+    consume: LinkSettings,
+    publish: LinkSettings,
+}
+
+impl Links {
+    fn of(settings: &RabbitSettings) -> Result<Self, SettingsError> {
+        Ok(Self { consume: link_to(settings, "consume")?, publish: link_to(settings, "publish")? })
+    }
+}
+
 /// A bus on RabbitMQ.
 pub struct RabbitMq {
     inner: Arc<Inner>,
@@ -112,6 +125,7 @@ struct Inner {
     source: SourceQueue,
     mode: Mode,
     runtime: Handle,
+    links: Arc<ArcSwap<Links>>,
     consuming: Keeper<Consuming>,
     publishing: Keeper<Lanes>,
     generations: AtomicU64,
@@ -137,18 +151,19 @@ impl RabbitMq {
     /// When the URL or a certificate file cannot be understood.
     pub fn new(settings: &RabbitSettings) -> Result<Arc<Self>, SettingsError> {
         let runtime = Handle::try_current().map_err(|_| SettingsError::Runtime)?;
-        let (consume, publish) = (link_to(settings, "consume")?, link_to(settings, "publish")?);
+        let links = Arc::new(ArcSwap::from_pointee(Links::of(settings)?));
+        let (to_consume, to_publish) = (Arc::clone(&links), Arc::clone(&links));
         let open_consuming = move || {
-            let settings = consume.clone();
+            let links = to_consume.load_full();
             async move {
-                let link = Link::open(&settings).await?;
+                let link = Link::open(&links.consume).await?;
                 Ok(Consuming { link, questions: Mutex::new(None) })
             }
             .boxed()
         };
         let open_publishing = move || {
-            let settings = publish.clone();
-            async move { Ok(Lanes::open(Link::open(&settings).await?, store::LANES)) }.boxed()
+            let links = to_publish.load_full();
+            async move { Ok(Lanes::open(Link::open(&links.publish).await?, store::LANES)) }.boxed()
         };
         let inner = Inner {
             names: Names::new(settings.prefix.clone()),
@@ -160,6 +175,7 @@ impl RabbitMq {
             consuming: Keeper::new(runtime.clone(), LONGEST_WAIT, open_consuming),
             publishing: Keeper::new(runtime.clone(), LONGEST_WAIT, open_publishing),
             runtime,
+            links,
             generations: AtomicU64::new(0),
         };
         Ok(Arc::new(Self { inner: Arc::new(inner) }))
@@ -283,6 +299,11 @@ impl Bus for RabbitMq {
     fn rescue_orphans(&self, endpoints: Vec<Name>) -> BoxFuture<'static, Result<usize, BusError>> {
         let inner = self.inner.clone();
         self.inner.on_runtime(async move { rescue::run(&inner, &endpoints).await })
+    }
+
+    fn renew(&self, settings: &RabbitSettings) -> Result<(), SettingsError> {
+        self.inner.links.store(Arc::new(Links::of(settings)?));
+        Ok(())
     }
 
     fn connected(&self) -> bool {

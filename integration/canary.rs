@@ -234,7 +234,8 @@ async fn surface(lockgate: &Lockgate, names: &[String]) {
         paths.push(format!("/api/dead-letters?endpoint={name}"));
     }
     for path in paths {
-        let (status, text) = lockgate.get(&path).await.unwrap_or_else(|| panic!("{path}"));
+        // A look at dead letters may take longer than one question may.
+        let (status, text) = eventually(&path, DEADLINE, || lockgate.get(&path)).await;
         assert_eq!(status, 200, "{path}: {text}");
         is_clean(&path, &text);
     }

@@ -325,7 +325,7 @@ fn a_filtered_replay_beside_a_running_bridge_moves_exactly_what_it_means() {
 
 #[test]
 fn a_replay_that_is_killed_again_and_again_loses_no_letter() {
-    const LETTERS: usize = 4_000;
+    const LETTERS: usize = 12_000;
     const KILLS: u32 = 5;
     on_system(async {
         let folder = tempfile::tempdir().unwrap();

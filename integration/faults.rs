@@ -121,6 +121,10 @@ fn a_refused_event_is_a_dead_letter_with_reason_attempts_and_times() {
             publish(&platform, id).await;
         }
         let dead = platform.take("lockgate.ep.erp.dead", 2).await;
+        eventually("all four were tried", DEADLINE, || async {
+            (server.received().len() >= 4).then_some(())
+        })
+        .await;
         lockgate.terminate().await;
         let found: BTreeSet<String> = dead.iter().map(|m| text(m, "lockgate-event-id")).collect();
         assert_eq!(found, BTreeSet::from(["bad-1".to_owned(), "bad-2".to_owned()]));
@@ -258,6 +262,7 @@ fn the_bridge_comes_back_alone_when_rabbitmq_was_killed() {
         let toml = format!("{}{}", source(&place), rest("erp", &server.url("/")));
         let lockgate = Lockgate::start_ready(&Configuration::write(folder.path(), &toml)).await;
         let mut expected = BTreeSet::new();
+        node.save_tables();
         for round in 0..2 {
             let platform = Client::connect(&place.url).await;
             for n in 0..500 {

@@ -319,20 +319,22 @@ async fn check_times_out(steps: Vec<Step>) {
     let settings = json!({ "url": peer.url("/"), "timeout": "1s" });
     check_fails(settings, Class::Transient, "timeout").await;
     let took = before.elapsed();
-    assert!((900..2_500).contains(&took.as_millis()), "{took:?}");
+    assert!((900..10_000).contains(&took.as_millis()), "{took:?}");
 }
 
 #[test]
 fn one_timeout_covers_everything_however_slowly_the_peer_goes_on() {
     on_system(async {
         let slow = |text: &str| Step::Trickle(text.into(), Duration::from_millis(400));
-        let body = "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n";
+        let body = "HTTP/1.1 200 OK\r\nContent-Length: 40\r\n\r\n";
+        // 16 s: longer than the bound.
+        let forty = "0123456789".repeat(4);
         let open = "HTTP/1.1 200 OK\r\n\r\n";
         let hints = "HTTP/1.1 103 Early Hints\r\n\r\n";
         tokio::join!(
-            check_times_out(vec![Step::Read, write(body), slow("0123456789")]),
-            check_times_out(vec![Step::Read, write(open), slow("0123456789")]),
-            check_times_out(vec![Step::Read, slow("HTTP/1.1 200")]),
+            check_times_out(vec![Step::Read, write(body), slow(&forty)]),
+            check_times_out(vec![Step::Read, write(open), slow(&forty)]),
+            check_times_out(vec![Step::Read, slow("HTTP/1.1 200 OK\r\nServer: slow one\r\nX: y")]),
             check_times_out(vec![Step::Read, write(hints), Step::Hang]),
             check_times_out(vec![Step::Read, Step::Hang]),
             check_times_out(vec![Step::Hang]),
@@ -367,10 +369,9 @@ fn a_redirect_does_not_start_the_timeout_anew() {
     on_system(async {
         let server = HttpServer::start();
         server.answer(|_| Answer::redirect(307, "/").after(Duration::from_millis(300)));
-        let before = Instant::now();
         let settings = json!({ "url": server.url("/"), "timeout": "1s" });
+        // A timeout that began anew would let it run into the limit of redirects.
         check_fails(settings, Class::Transient, "timeout").await;
-        assert!(before.elapsed() < Duration::from_millis(2_500), "{:?}", before.elapsed());
     });
 }
 
@@ -518,7 +519,7 @@ fn connections_are_used_again_and_32_requests_go_at_once() {
             assert_eq!(publish(&publisher).await, delivered(200));
         }
         assert_eq!(server.connections(), 1);
-        server.answer(|_| Answer::ok().after(Duration::from_millis(200)));
+        server.answer(|_| Answer::ok().after(Duration::from_secs(3)));
         let outcomes = join_all((0..32).map(|_| publish(&publisher))).await;
         assert!(outcomes.iter().all(|outcome| *outcome == delivered(200)));
         assert_eq!(server.busiest(), 32);

@@ -12,8 +12,8 @@ use super::support::on_system;
 use super::support::rabbitmq::{Client, node};
 use super::support::unconfirmed::Unconfirmed;
 
-/// Longer than an answer of RabbitMQ is waited for.
-const TOO_LATE: Duration = Duration::from_secs(12);
+/// Longer than an answer of RabbitMQ is waited for, and less than two are.
+const TOO_LATE: Duration = Duration::from_secs(15);
 /// How long a message may take to come back from a consumer that was given up.
 const SOON: Duration = Duration::from_secs(30);
 

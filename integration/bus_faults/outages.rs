@@ -29,6 +29,7 @@ fn five_kills_of_rabbitmq_under_load_lose_nothing() {
         let lockgate = Lockgate::start_ready(&Configuration::write(folder.path(), &toml)).await;
         let (mut expected, mut wanted) = (BTreeSet::new(), BTreeSet::new());
         for round in 0..5 {
+            node.save_tables();
             let platform = Client::connect(&place.url).await;
             let some = numbered(&format!("r{round}"), 800);
             let (sometimes, others): (BTreeSet<_>, BTreeSet<_>) =
@@ -83,8 +84,10 @@ fn a_memory_alarm_holds_up_only_what_cannot_be_delivered() {
         // Some 200 events a second: the backlog outlasts the alarm.
         healthy.answer(|_| Answer::ok().after(Duration::from_millis(20)));
         broken.answer(|_| Answer::status(503));
+        // A healthy endpoint that paused for half a second would be parked, which the alarm holds up.
+        let patient = "patience = \"5m\"\nmax_in_flight";
         let toml = source(&place.url)
-            + &rest("healthy", "*", &healthy.url("/"))
+            + &rest("healthy", "*", &healthy.url("/")).replace("max_in_flight", patient)
             + &rest("broken", "sometimes", &broken.url("/"));
         let configuration = Configuration::write(folder.path(), &toml);
         // Declares everything; the backlog comes before the flow.
@@ -144,6 +147,7 @@ fn an_outage_is_told_in_a_few_lines_with_its_cause_and_its_end() {
             + &rest("other", "*", &steady.url("/other"))
             + &rest("flaky", "*", &flaky.url("/"));
         let lockgate = Lockgate::start_quiet(&Configuration::write(folder.path(), &toml)).await;
+        node.save_tables();
         let platform = Client::connect(&place.url).await;
         let expected = numbered("e", 2_000);
         platform.publish_all("Batch", KEY, bodies(&expected)).await;

@@ -21,9 +21,10 @@ const ENDPOINTS: usize = 10;
 const KEPT: f64 = 0.95;
 /// What its slowest hundredth may take longer, as a factor or as a time, whatever is more.
 const SLOWER: (f64, Duration) = (1.5, Duration::from_millis(20));
-/// Pairs of runs, alone and beside, at most. The best of each counts, and the first pair decides where
-/// nothing disturbs it: a stall of the machine for an eighth of a second is a hundredth of a run, and only
-/// ever adds; what a broken endpoint does to others, it does in every run.
+/// Pairs of runs, alone and beside, at most. The best of each figure counts, and the first pair decides
+/// where nothing disturbs it: a stall of the machine for an eighth of a second is a hundredth of a run, and
+/// one for longer at its end is a twentieth of its rate; what a broken endpoint does to others, it does in
+/// every run.
 const PAIRS: usize = 3;
 /// The most memory, in KiB.
 const MEMORY: u64 = 100 * 1024;
@@ -80,44 +81,74 @@ fn worst(seen: &[Seen]) -> (f64, Duration) {
     (rate, seen.iter().map(|seen| seen.p99).max().unwrap())
 }
 
+/// The best of what pairs of runs, alone and beside, have shown.
+struct Best {
+    /// The slowest healthy endpoint's rate beside broken ones, as a share of that alone.
+    share: f64,
+    /// The slowest hundredths.
+    alone: Duration,
+    beside: Duration,
+    /// Messages ready in the source queue beyond what counts as empty, or as many as alone.
+    depth: u32,
+}
+
+impl Best {
+    /// What is not as it must be.
+    fn lacks(&self) -> Option<String> {
+        let Self { share, alone, beside, depth } = *self;
+        if share < KEPT {
+            return Some(format!("the slowest kept {share:.3} of its rate"));
+        }
+        if depth > 0 {
+            return Some(format!("the source queue fills: {depth} too many"));
+        }
+        let slow = beside > alone.mul_f64(SLOWER.0).max(alone + SLOWER.1);
+        slow.then(|| format!("the slowest hundredth took {beside:?}, alone {alone:?}"))
+    }
+}
+
 fn check(broken: &[Way]) {
     let _alone = alone();
     let broken = broken.to_vec();
     on_system(async move {
         let healthies = ENDPOINTS - broken.len();
-        let (mut alone, mut beside) = (Duration::MAX, Duration::MAX);
+        let none = Duration::MAX;
+        let mut best = Best { share: 0.0, alone: none, beside: none, depth: u32::MAX };
         for run in 1..=PAIRS {
-            let (p99_alone, p99) = pair(healthies, &broken).await;
-            (alone, beside) = (alone.min(p99_alone), beside.min(p99));
-            println!("the best of {run}: p99 {beside:?} (alone {alone:?})");
-            if beside <= alone.mul_f64(SLOWER.0).max(alone + SLOWER.1) {
-                return;
+            let Best { share, alone, beside, depth } = pair(healthies, &broken).await;
+            best = Best {
+                share: best.share.max(share),
+                alone: best.alone.min(alone),
+                beside: best.beside.min(beside),
+                depth: best.depth.min(depth),
+            };
+            match best.lacks() {
+                None => return,
+                Some(what) => println!("after pair {run}: {what}"),
             }
         }
-        panic!("the slowest hundredth took {beside:?}, alone {alone:?}");
+        panic!("{}", best.lacks().unwrap_or_default());
     });
 }
 
-/// Measures alone and beside. Throughput, source and memory must hold each time; the slowest
-/// hundredths are returned.
-async fn pair(healthies: usize, broken: &[Way]) -> (Duration, Duration) {
+/// Measures alone and beside. Memory must hold each time.
+async fn pair(healthies: usize, broken: &[Way]) -> Best {
     let alone = run(healthies, &[]).await;
     let beside = run(healthies, broken).await;
     let ((rate_alone, p99_alone), (rate, p99)) = (worst(&alone.healthy), worst(&beside.healthy));
+    let share = rate / rate_alone;
     println!(
-        "{healthies} healthy endpoints beside {broken:?}: slowest {:.3} of its rate alone \
+        "{healthies} healthy endpoints beside {broken:?}: slowest {share:.3} of its rate alone \
          ({rate:.0}/s), p99 {p99:?} (alone {p99_alone:?}), at most {} messages ready in the \
          source queue (alone {}), {} MiB at most (alone {})",
-        rate / rate_alone,
         beside.depth,
         alone.depth,
         beside.memory / 1024,
         alone.memory / 1024
     );
-    assert!(rate >= KEPT * rate_alone, "throughput");
     assert!(beside.memory <= MEMORY, "memory");
-    assert!(beside.depth <= alone.depth.max(offer::EMPTY), "the source queue fills");
-    (p99_alone, p99)
+    let depth = beside.depth.saturating_sub(alone.depth.max(offer::EMPTY));
+    Best { share, alone: p99_alone, beside: p99, depth }
 }
 
 #[test]
@@ -172,12 +203,19 @@ fn a_backlog_reaches_the_healthy_endpoint_while_another_hangs() {
     const EVENTS: usize = 20_000;
     let _alone = alone();
     on_system(async {
-        let (alone, beside) = (backlog(EVENTS, false).await, backlog(EVENTS, true).await);
-        let share = beside / alone;
-        println!(
-            "a backlog of {EVENTS}: {beside:.0}/s beside a hanging endpoint, {alone:.0}/s alone: {share:.3}"
-        );
-        assert!(share >= 0.8, "{share}");
+        let mut best = 0.0_f64;
+        for _ in 0..PAIRS {
+            let (alone, beside) = (backlog(EVENTS, false).await, backlog(EVENTS, true).await);
+            let share = beside / alone;
+            println!(
+                "a backlog of {EVENTS}: {beside:.0}/s beside a hanging endpoint, {alone:.0}/s alone: {share:.3}"
+            );
+            best = best.max(share);
+            if best >= 0.8 {
+                return;
+            }
+        }
+        panic!("{best:.3} of its rate alone");
     });
 }
 

@@ -193,7 +193,7 @@ struct Held {
 
 impl Held {
     async fn look(&mut self, instance: &Lockgate) {
-        let (_, text) = instance.get("/metrics").await.unwrap_or_default();
+        let text = instance.metrics().await;
         let value = |name: &str| -> f64 {
             let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
             line.map_or(0.0, |value| value.parse().unwrap())

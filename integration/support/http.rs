@@ -222,10 +222,11 @@ async fn respond(request: HttpRequest, body: Bytes, shared: web::Data<Shared>) -
         headers: headers.map(|(n, v)| (n.to_string(), text(v.as_bytes()))).collect(),
         body,
     };
+    // Before it is seen: who has seen it may have another script for the next one.
+    let script = Arc::clone(&shared.script.lock().unwrap());
     shared.received.lock().unwrap().push(request.clone());
     let busy = shared.busy.fetch_add(1, Ordering::SeqCst) + 1;
     shared.busiest.fetch_max(busy, Ordering::SeqCst);
-    let script = Arc::clone(&shared.script.lock().unwrap());
     let answer = script(&request);
     tokio::time::sleep(answer.delay).await;
     shared.busy.fetch_sub(1, Ordering::SeqCst);

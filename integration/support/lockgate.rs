@@ -110,9 +110,18 @@ impl Lockgate {
         Some((answer.status().as_u16(), String::from_utf8_lossy(&body).into_owned()))
     }
 
+    /// All metrics, as they are served.
+    pub async fn metrics(&self) -> String {
+        let metrics = eventually("metrics", ANSWER, || async {
+            assert!(self.process.alive(), "lockgate ended:\n{}", self.log());
+            self.get("/metrics").await
+        });
+        metrics.await.1
+    }
+
     /// The value of a metric with exactly these labels, as they are written; 0 when it is not there.
     pub async fn metric(&self, name: &str) -> f64 {
-        let (_, text) = self.get("/metrics").await.unwrap_or_default();
+        let text = self.metrics().await;
         let line = text
             .lines()
             .find(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(' ')));

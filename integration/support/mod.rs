@@ -17,11 +17,23 @@ pub mod unconfirmed;
 
 use std::future::Future;
 use std::net::TcpListener;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-/// A port that is free now.
+/// A port that is free now and that this process gives to nobody else: below those that the system
+/// itself gives out, so that nobody has it while the one whom it is meant for does not listen.
 pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    static GIVEN: AtomicU32 = AtomicU32::new(0);
+    loop {
+        let given = GIVEN.fetch_add(1, Ordering::Relaxed);
+        assert!(given < 10_000, "no port is free");
+        // Test programs that run side by side begin far from each other.
+        let port = 10_000 + std::process::id().wrapping_mul(997).wrapping_add(given) % 10_000;
+        let port = u16::try_from(port).unwrap();
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 /// Runs a test body on an actix system of its own, as the product does.

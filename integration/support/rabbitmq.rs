@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{LazyLock, Mutex, MutexGuard, TryLockError};
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
 
 use lapin::options::{
@@ -30,6 +30,10 @@ const VHOSTS: usize = 128;
 /// The same of a node that may be harmed: fewer tests borrow one.
 const ROUGH_VHOSTS: usize = 40;
 pub(super) const GUEST: &str = "guest:guest";
+/// How long a node may take to start.
+const START: Duration = Duration::from_secs(180);
+/// How long a client may take to connect.
+const CONNECT: Duration = Duration::from_secs(10);
 /// The largest message in stock, in bytes.
 const MAX_MESSAGE: usize = 128 << 20;
 
@@ -148,24 +152,26 @@ impl Node {
 
     /// Starts the server where it is not running, on the same data and ports.
     pub fn restart(&self) {
-        let mut server = self.server.lock().unwrap();
-        if server.is_some() {
+        let mut server = self.server.lock().unwrap_or_else(PoisonError::into_inner);
+        if server.as_ref().is_some_and(Process::alive) {
             return;
         }
         let log = self.folder.join("server.log");
         let program = format!("{BIN}/rabbitmq-server");
         *server = Some(Process::start(&program, &[], &self.environment, &log));
         let up = || std::net::TcpStream::connect(("127.0.0.1", self.port)).is_ok();
-        wait_until("RabbitMQ to start", Duration::from_secs(60), up, &log);
+        wait_until("RabbitMQ to start", START, up, &log);
     }
 
-    /// Kills the server as a power cut would.
-    ///
-    /// Its table of quorum queues is saved first: RabbitMQ saves it every three minutes only, and
-    /// forgets queues that are younger, messages and all.
-    pub fn kill(&self) {
+    /// Saves the table of quorum queues: RabbitMQ saves it every three minutes only, and after a
+    /// [`Node::kill`] forgets queues that are younger, messages and all.
+    pub fn save_tables(&self) {
         self.eval("[dets:sync(Table) || Table <- dets:all()], ok.");
-        drop(self.server.lock().unwrap().take());
+    }
+
+    /// Kills the server as a power cut would. [`Node::save_tables`] first.
+    pub fn kill(&self) {
+        drop(self.server.lock().unwrap_or_else(PoisonError::into_inner).take());
         let gone = || std::net::TcpStream::connect(("127.0.0.1", self.port)).is_err();
         let log = self.folder.join("server.log");
         wait_until("RabbitMQ to be dead", Duration::from_secs(10), gone, &log);
@@ -248,7 +254,7 @@ impl Node {
 
     /// Freezes the server as it stands, connections and all, or lets it go on.
     pub fn freeze(&self, frozen: bool) {
-        let server = self.server.lock().unwrap();
+        let server = self.server.lock().unwrap_or_else(PoisonError::into_inner);
         server.as_ref().unwrap().signal(if frozen { "STOP" } else { "CONT" });
     }
 
@@ -361,14 +367,19 @@ pub struct Client {
 impl Client {
     /// Connects; a server that is just starting, or just dying, is given some seconds.
     pub async fn connect(url: &str) -> Self {
-        super::eventually("RabbitMQ to answer", Duration::from_secs(30), || Self::reach(url)).await
+        super::eventually("RabbitMQ to answer", START, || Self::reach(url)).await
     }
 
     async fn reach(url: &str) -> Option<Self> {
-        let connection = Connection::connect(url, ConnectionProperties::default()).await.ok()?;
-        let channel = connection.create_channel().await.ok()?;
-        channel.confirm_select(ConfirmSelectOptions::default()).await.ok()?;
-        Some(Self { _connection: connection, channel })
+        let reaching = async {
+            let connection =
+                Connection::connect(url, ConnectionProperties::default()).await.ok()?;
+            let channel = connection.create_channel().await.ok()?;
+            channel.confirm_select(ConfirmSelectOptions::default()).await.ok()?;
+            Some(Self { _connection: connection, channel })
+        };
+        // A node that is half dead accepts, and says no more.
+        tokio::time::timeout(CONNECT, reaching).await.ok().flatten()
     }
 
     /// Declares a durable queue; `quorum` or classic.
@@ -496,7 +507,7 @@ impl Client {
         }
     }
 
-    /// Publishes one message; `false` when it was not taken within 10 s, or nobody knows.
+    /// Publishes one message; `false` when it was not taken within 3 s, or nobody knows.
     pub async fn try_publish(&self, exchange: &str, key: &str, body: &[u8]) -> bool {
         let options = BasicPublishOptions { mandatory: true, immediate: false };
         let properties = Properties::default().with_delivery_mode(2);
@@ -505,7 +516,7 @@ impl Client {
             let sent = self.channel.basic_publish(exchange, key, options, body, properties).await;
             sent.ok()?.await.ok()
         };
-        let confirm = tokio::time::timeout(Duration::from_secs(10), taken).await;
+        let confirm = tokio::time::timeout(Duration::from_secs(3), taken).await;
         confirm.ok().flatten().is_some_and(|c| c.is_ack() && c.take_message().is_none())
     }
 }

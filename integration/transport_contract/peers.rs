@@ -187,6 +187,7 @@ impl Peer for Amqp {
 
     async fn stop(&mut self) {
         self.client = None;
+        self.node.save_tables();
         self.node.kill();
     }
 

@@ -68,7 +68,7 @@ async fn a_permanent_failure_is_dead_at_once() {
 #[actix_rt::test]
 async fn a_misconfiguration_opens_the_breaker_and_kills_nothing() {
     let partner = Partner::start(Answer::Status(401));
-    let settings = "max_in_flight = 1\nbreaker = { misconfigured_open = \"500ms\" }";
+    let settings = "max_in_flight = 1\nbreaker = { misconfigured_open = \"2s\" }";
     let stage = Stage::start(&endpoint("a", &partner, settings));
     stage.publish(0..5);
     eventually("all are parked", || stage.acknowledged() == 5).await;

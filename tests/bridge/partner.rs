@@ -106,12 +106,16 @@ async fn take(request: HttpRequest, state: web::Data<State>, body: web::Bytes) -
     let at = Instant::now();
     let id = request.headers().get("X-Request-Id").unwrap().to_str().unwrap().to_owned();
     let body = String::from_utf8(body.to_vec()).unwrap();
-    lock(&state.requests).push(Request { at, id, body });
     let mut told = state.answer.clone();
-    let Ok(answer) = told.wait_for(|answer| *answer != Answer::Never).await.map(|told| *told)
-    else {
-        return HttpResponse::ServiceUnavailable().finish();
-    };
+    // Before it is seen: who has seen it may have another answer for the next one.
+    let mut answer = *told.borrow_and_update();
+    lock(&state.requests).push(Request { at, id, body });
+    if answer == Answer::Never {
+        match told.wait_for(|answer| *answer != Answer::Never).await {
+            Ok(told) => answer = *told,
+            Err(_) => return HttpResponse::ServiceUnavailable().finish(),
+        }
+    }
     let status = |code| StatusCode::from_u16(code).unwrap();
     match answer {
         Answer::Status(code) => HttpResponse::build(status(code)).finish(),

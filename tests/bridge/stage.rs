@@ -80,7 +80,7 @@ pub async fn throughout(span: Duration, what: &str, mut condition: impl FnMut() 
 
 fn configured(configuration: &str) -> Config {
     let text = format!(
-        "[runtime]\nthreads = 1\nshutdown_grace = \"300ms\"\n\
+        "[runtime]\nthreads = 1\nshutdown_grace = \"2s\"\n\
          [source]\nurl = \"amqp://127.0.0.1/%2f\"\nqueue = \"q\"\n{configuration}"
     );
     Config::from_toml_str("test.toml", &text, "development").unwrap()

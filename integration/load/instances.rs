@@ -16,6 +16,10 @@ const EVENTS: usize = 2_000;
 const FREEZE: Duration = Duration::from_secs(15);
 /// Unacknowledged messages that one instance holds at most.
 const PREFETCH: usize = 200;
+/// Where an event goes round until its endpoint takes it, and longer than one round takes.
+const CIRCLE: [&str; 3] =
+    ["lockgate.ep.flaky.parked", "lockgate.wait.200ms", "lockgate.wait.500ms"];
+const ROUND: Duration = Duration::from_secs(2);
 /// Attempts under way at one endpoint at most.
 const WINDOW: usize = 16;
 
@@ -65,11 +69,29 @@ impl Partners {
             (platform.depth("events").await == 0).then_some(())
         })
         .await;
+        self.repeats_have_come(what, platform).await;
         let now = [0, 1, 2].map(|index| self.all[index].repeats());
         let more = [0, 1, 2].map(|index| now[index] - self.repeats[index]);
         self.repeats = now;
         println!("{what}: {EVENTS} events, 0 lost; repeats at left, right, flaky: {more:?}");
         more
+    }
+
+    /// Waits until no repeat circulates any more: for longer than a circle takes, nothing waits.
+    async fn repeats_have_come(&self, what: &str, platform: &Client) {
+        let quiet = std::cell::Cell::new(None);
+        eventually(&format!("{what}: nothing circulates"), DEADLINE, || async {
+            for queue in CIRCLE {
+                if platform.depth(queue).await > 0 {
+                    quiet.set(None);
+                    return None;
+                }
+            }
+            let since = quiet.get().unwrap_or_else(tokio::time::Instant::now);
+            quiet.set(Some(since));
+            (since.elapsed() > ROUND).then_some(())
+        })
+        .await;
     }
 
     /// Everything is accounted for, and nothing waits anywhere.

@@ -427,9 +427,18 @@ impl Client {
 
     /// How many messages are ready in a queue.
     pub async fn depth(&self, queue: &str) -> u32 {
+        self.look(queue).await.message_count()
+    }
+
+    /// How many consumers a queue has.
+    pub async fn consumers(&self, queue: &str) -> u32 {
+        self.look(queue).await.consumer_count()
+    }
+
+    async fn look(&self, queue: &str) -> lapin::Queue {
         let options = QueueDeclareOptions { passive: true, ..Default::default() };
         let found = self.channel.queue_declare(queue.into(), options, FieldTable::default());
-        found.await.unwrap().message_count()
+        found.await.unwrap()
     }
 
     /// Takes everything out of a queue.

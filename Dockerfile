@@ -3,10 +3,10 @@
 FROM rust:1.95-slim-bookworm AS builder
 WORKDIR /build
 COPY . .
-# Without the demonstration: no embedded broker in production.
+# Without the demonstration: no embedded broker in production. With the export of traces.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/build/target \
-    cargo build --release --locked --no-default-features \
+    cargo build --release --locked --no-default-features --features otlp \
     && cp target/release/lockgate /usr/local/bin/lockgate
 
 FROM debian:bookworm-slim

@@ -362,7 +362,7 @@ fn a_canary_in_any_form_is_found() {
 fn no_credential_comes_to_light_whatever_fails() {
     assert!(
         lockgate::failpoint::built_in(),
-        "run integration/test, or cargo test --features failpoints"
+        "run integration/test, or cargo test --features failpoints,otlp"
     );
     on_system(async {
         let stage = Stage::start().await;

@@ -24,6 +24,7 @@ mod main_job;
 mod metrics;
 mod mqtt;
 mod node;
+mod otlp;
 mod page;
 mod panics;
 mod phases;

@@ -31,7 +31,7 @@ impl Stage {
     async fn start(points: &str, endpoints: &[(&str, &HttpServer)]) -> Self {
         assert!(
             lockgate::failpoint::built_in(),
-            "run integration/test, or cargo test --features failpoints"
+            "run integration/test, or cargo test --features failpoints,otlp"
         );
         let folder = tempfile::tempdir().unwrap();
         let place = node().place();

@@ -18,7 +18,7 @@
 //! | 0 | [`domain`] | the nouns, as plain data |
 //! | 1 | [`logic`] | every decision, as pure functions and state machines |
 //! | 2 | [`transport`], [`bus`] | the wire to partners; where events come from and are parked |
-//! | 2 | [`world`], [`meter`], [`failpoint`] | time, chance and identity; what is counted; where tests make it panic |
+//! | 2 | [`world`], [`meter`], [`spans`], [`failpoint`] | time, chance and identity; what is counted; what is traced; where tests make it panic |
 //! | 3 | [`config`] | what the operator wrote, as types that cannot be wrong |
 //! | 4 | [`actors`] | thin shells around the logic |
 //! | 5 | [`admin`] | the HTTP listener for operators |
@@ -40,6 +40,7 @@ pub mod failpoint;
 pub mod logic;
 pub mod meter;
 pub mod samples;
+pub mod spans;
 pub mod telemetry;
 pub mod transport;
 pub mod world;

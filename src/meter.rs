@@ -47,6 +47,7 @@ const DEAD: &str = "lockgate_dead";
 const BUS_CONNECTED: &str = "lockgate_bus_connected";
 const CERTIFICATE_EXPIRY: &str = "lockgate_certificate_expiry_timestamp_seconds";
 const BUS_CERTIFICATE_EXPIRY: &str = "lockgate_bus_certificate_expiry_timestamp_seconds";
+const SPANS_DROPPED: &str = "lockgate_spans_dropped_total";
 const START_TIME: &str = "lockgate_start_time_seconds";
 const BUILD_INFO: &str = "lockgate_build_info";
 
@@ -99,6 +100,7 @@ pub fn describe() {
         Unit::Seconds,
         "When the certificate ends that the bus showed last, in unix time"
     );
+    describe_counter!(SPANS_DROPPED, "Spans that were recorded and never reached the collector");
     describe_gauge!(START_TIME, Unit::Seconds, "When this instance started, in unix time");
     describe_gauge!(BUILD_INFO, "Always 1; the version is a label");
     gauge!(BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
@@ -108,7 +110,7 @@ pub fn describe() {
 /// with its first event, nobody would see the first increase.
 pub fn started(now: Timestamp) {
     gauge!(START_TIME).set(now.as_duration().as_secs_f64());
-    for name in [RECEIVED, ACKNOWLEDGED, STALE, REJECTED, UNWANTED] {
+    for name in [RECEIVED, ACKNOWLEDGED, STALE, REJECTED, UNWANTED, SPANS_DROPPED] {
         counter!(name).increment(0);
     }
     for name in [EVENTS_IN_FLIGHT, ORPHANED, BUS_CONNECTED] {
@@ -125,6 +127,11 @@ pub fn introduce(endpoint: &str) {
         let endpoint = endpoint.to_owned();
         counter!(SETTLED, "endpoint" => endpoint, "settlement" => settlement).increment(0);
     }
+}
+
+/// Spans were lost: there was no room for them, or no way to the collector.
+pub fn spans_dropped(spans: u64) {
+    counter!(SPANS_DROPPED).increment(spans);
 }
 
 /// A message came from the source queue.

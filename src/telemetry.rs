@@ -94,14 +94,16 @@ pub fn filter(directives: Option<&str>) -> Result<impl Filter<Registry> + use<>,
     Ok(asked.and(filter_fn(may_be_logged).with_max_level_hint(LevelFilter::TRACE)))
 }
 
-/// Whether a line or a span may be in the log at all: lockgate's own at any level, lapin's never,
-/// others from `info` upward. lapin prints user names, and whole messages that were returned, as
-/// warnings and errors; what matters of these, lockgate says itself.
+/// Whether a line or a span may be in the log at all: lockgate's own at any level, lapin's and
+/// OpenTelemetry's never, others from `info` upward. lapin prints user names, and whole messages that
+/// were returned, as warnings and errors; OpenTelemetry has a line for each batch that fails. What
+/// matters of these, lockgate says itself.
 #[must_use]
 pub fn may_be_logged(metadata: &Metadata<'_>) -> bool {
     let target = metadata.target();
     let of = |name: &str| {
         target.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
     };
-    of("lockgate") || (!of("lapin") && *metadata.level() <= Level::INFO)
+    let silent = of("lapin") || target.starts_with("opentelemetry");
+    of("lockgate") || (!silent && *metadata.level() <= Level::INFO)
 }

@@ -138,7 +138,13 @@ fn the_configuration_of_this_environment_names_only_what_the_file_has() {
 #[test]
 fn the_image_is_built_without_the_demo_and_runs_as_nobody() {
     let text = std::fs::read_to_string(root().join("Dockerfile")).unwrap();
-    for wanted in ["--no-default-features", "--locked", "USER 65532", "ENTRYPOINT [\"lockgate\"]"] {
+    for wanted in [
+        "--no-default-features",
+        "--features otlp",
+        "--locked",
+        "USER 65532",
+        "ENTRYPOINT [\"lockgate\"]",
+    ] {
         assert!(text.contains(wanted), "no {wanted}");
     }
     let ignored = std::fs::read_to_string(root().join(".dockerignore")).unwrap();

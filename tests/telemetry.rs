@@ -64,6 +64,8 @@ fn everybody_speaks() {
         .in_scope(|| tracing::info!(target: "awc", "info of awc"));
     tracing::warn!(target: "rumqttc::io", "warning of rumqttc");
     tracing::error!(target: "lapin::io_loop", "frame in an error of lapin");
+    tracing::error!(target: "opentelemetry-otlp", "frame in an error of OpenTelemetry");
+    tracing::error!(target: "opentelemetry_sdk", "frame in an error of its SDK");
 }
 
 #[test]

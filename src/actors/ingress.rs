@@ -28,7 +28,7 @@ use super::router::{Incoming, Router};
 use crate::bus::{Bus, BusError, Delivery, Queue, Subscription};
 use crate::domain::names::Name;
 use crate::logic::prefetch::{self, Prefetch};
-use crate::{meter, world};
+use crate::{meter, spans, world};
 
 /// How often acknowledgements that wait for an earlier message are looked at.
 const TICK: Duration = Duration::from_millis(25);
@@ -240,8 +240,9 @@ impl Ingress {
         self.source.board.source.arrived();
         meter::received();
         self.prefetch.seen(prefetch::weight(&delivery.message));
+        let incoming = Incoming { delivery, creditor, at: spans::arrival() };
         // The mailbox holds a whole prefetch, and what older subscriptions still hold.
-        if self.source.router.try_send(Incoming { delivery, creditor }).is_err() {
+        if self.source.router.try_send(incoming).is_err() {
             tracing::error!("the router takes nothing; consuming anew");
             return self.lost(ctx);
         }

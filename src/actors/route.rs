@@ -19,6 +19,7 @@ use crate::logic::attempt_log::Origin;
 use crate::logic::parcel::Record;
 use crate::logic::routing::EventConfiguration;
 use crate::logic::settle::Progress;
+use crate::spans::Process;
 use crate::{meter, world};
 
 /// A note to whoever holds the ledger of a subscription.
@@ -62,6 +63,8 @@ pub struct Debt {
     pub tag: u64,
     /// The ledger.
     pub creditor: Creditor,
+    /// The message's span: it ends with its last debt.
+    pub process: Process,
 }
 
 impl Debt {
@@ -184,7 +187,8 @@ impl Route {
     }
 
     fn forget(&mut self) {
-        if self.debt.take().is_some() {
+        if let Some(debt) = self.debt.take() {
+            debt.process.failed("stale", "its bus connection was lost; it comes again");
             self.work.shown.counters.stale.add(1);
             self.work.shown.counters.open.fetch_sub(1, Ordering::Relaxed);
             meter::routes_stale(self.work.endpoint.as_str(), 1);

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::SystemTime;
 
 use actix::prelude::*;
 use tokio::sync::mpsc::UnboundedSender;
@@ -22,6 +23,7 @@ use crate::logic::intake::{self, IntakeSettings};
 use crate::logic::parcel;
 use crate::logic::routing::RoutingTable;
 use crate::logic::settle::Progress;
+use crate::spans::Process;
 use crate::{meter, world};
 
 /// The router.
@@ -56,6 +58,8 @@ pub struct Incoming {
     pub delivery: Delivery,
     /// Who holds its ledger.
     pub creditor: Creditor,
+    /// When it arrived; `None` where nothing is traced.
+    pub at: Option<SystemTime>,
 }
 
 /// An endpoint actor that has started, or started again.
@@ -102,25 +106,30 @@ impl Handler<Reroute> for Router {
 impl Handler<Incoming> for Router {
     type Result = ();
 
-    fn handle(&mut self, Incoming { delivery, creditor }: Incoming, _: &mut Self::Context) {
-        let Delivery { generation, tag, message } = delivery;
+    fn handle(&mut self, incoming: Incoming, _: &mut Self::Context) {
+        let Incoming { delivery, creditor, at } = incoming;
+        let Delivery { generation, tag, mut message } = delivery;
+        let process = Process::begin(at, &mut message);
         let message = Arc::new(message);
         let received_at = world::now();
         // A panic over a message must not stop the bridge: it is rejected and told about.
         let read = std::panic::catch_unwind(AssertUnwindSafe(|| self.read(&message, received_at)))
             .unwrap_or_else(|_| Err("reading it took lockgate's intake down".into()));
-        let debt = || Debt { generation, tag, creditor: creditor.clone() };
+        let debt =
+            || Debt { generation, tag, creditor: creditor.clone(), process: process.clone() };
         let announce = |routes| creditor.notes.send(Note::Routed { generation, tag, routes });
         match read {
             Err(reason) => {
                 let _ = announce(1);
+                process.failed("rejected", &reason);
                 let (exchange, routing_key) = (&message.exchange, &message.routing_key);
                 tracing::warn!(reason, exchange, routing_key, "message rejected");
                 self.board.source.rejected.add(1);
                 meter::rejected();
                 let _ = self.jobs.send(Job::Reject(Box::new((*message).clone()), reason, debt()));
             }
-            Ok(found) => {
+            Ok((event_id, found)) => {
+                process.is(&event_id);
                 let routes: Vec<Route> =
                     found.into_iter().map(|work| self.route(work, received_at, debt())).collect();
                 let _ = announce(u32::try_from(routes.len()).unwrap_or(u32::MAX));
@@ -137,12 +146,12 @@ impl Handler<Incoming> for Router {
 }
 
 impl Router {
-    /// What the message is and who gets it; in words, why it is no event.
+    /// What the message is, by its id, and who gets it; in words, why it is no event.
     fn read(
         &self,
         message: &Arc<BusMessage>,
         received_at: jiff::Timestamp,
-    ) -> Result<Vec<Work>, String> {
+    ) -> Result<(String, Vec<Work>), String> {
         let read = intake::intake(message, &self.intake, received_at);
         let event = Arc::new(read.map_err(|no| no.to_string())?);
         let touched = Arc::new(AtomicBool::new(false));
@@ -160,7 +169,7 @@ impl Router {
                 touched: Arc::clone(&touched),
             })
         });
-        Ok(found.collect())
+        Ok((event.id.clone(), found.collect()))
     }
 
     fn route(&self, work: Work, received_at: jiff::Timestamp, debt: Debt) -> Route {

@@ -15,6 +15,7 @@ use crate::app::{self, Bridge};
 use crate::bus::Bus;
 use crate::bus::rabbitmq::RabbitMq;
 use crate::config::{Config, Location};
+use crate::spans::{self, Exporting};
 use crate::telemetry;
 use crate::transport::Instance;
 use crate::world;
@@ -32,10 +33,19 @@ pub fn run(context: &mut Context<'_>, _: &Arguments) -> Result<(), Fault> {
     let config = context.config()?;
     start_log(context, &config)?;
     let instance = Instance { id: world::unique() };
+    let exporting = export_spans(&config, &instance)?;
     actix_rt::System::new().block_on(async move {
         let bus = connect(&config, &instance)?;
-        bridge(&config, &context.location, bus, &instance).await
+        bridge(&config, &context.location, bus, &instance, exporting).await
     })
+}
+
+/// Begins to export traces, where the configuration names a collector. It need not be there.
+fn export_spans(config: &Config, instance: &Instance) -> Result<Option<Exporting>, Fault> {
+    let Some(settings) = &config.telemetry.otlp else { return Ok(None) };
+    spans::start(settings, &instance.id, &config.source.queue)
+        .map(Some)
+        .map_err(|error| Fault::usage(error.to_string(), "see [telemetry.otlp]"))
 }
 
 /// Sets up the log as the configuration and `RUST_LOG` say.
@@ -62,6 +72,7 @@ async fn bridge(
     location: &Location,
     bus: Arc<dyn Bus>,
     instance: &Instance,
+    exporting: Option<Exporting>,
 ) -> Result<(), Fault> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -90,6 +101,9 @@ async fn bridge(
     let stop = async {
         front.stop_orders().await;
         bridge.stop().await;
+        if let Some(exporting) = exporting {
+            exporting.finish().await;
+        }
     };
     let stopped = tokio::select! {
         () = stop => true,

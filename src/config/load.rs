@@ -18,6 +18,7 @@ use crate::domain::names::Name;
 use crate::logic::intake::IntakeSettings;
 use crate::logic::routing::{EventConfiguration, RoutingTable};
 use crate::logic::secret::{Keyring, is_sealed};
+use crate::spans;
 
 /// The configuration at a location.
 ///
@@ -138,6 +139,8 @@ fn assemble(
     }
     let admin = admin.and_then(|table| table.admin(report));
     let telemetry = section::<TelemetryTable>("telemetry", &tree, report);
+    credentials.extend(telemetry.iter().flat_map(TelemetryTable::credentials));
+    let telemetry = telemetry.map(|table| table.telemetry(spans::built_in(), report));
     let runtime = section::<RuntimeTable>("runtime", &tree, report).map(|r| r.runtime(report));
     let (endpoints, own) = endpoints(&tree, &mut credentials, report);
     let routing = routing(&tree, own, report);
@@ -156,7 +159,7 @@ fn assemble(
         routing,
         endpoints,
         admin: admin?,
-        telemetry: telemetry?.telemetry(),
+        telemetry: telemetry?,
         runtime: runtime?,
         warnings: Vec::new(),
         digest: digest(layers),

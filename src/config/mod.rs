@@ -35,6 +35,7 @@ use crate::domain::names::Name;
 use crate::logic::intake::IntakeSettings;
 use crate::logic::routing::RoutingTable;
 use crate::logic::secret::{Secret, SecretUrl};
+use crate::transport::collector;
 use crate::transport::tls::TlsSettings;
 
 /// A whole, valid configuration.
@@ -150,6 +151,8 @@ pub struct Admin {
 pub struct Telemetry {
     /// The form of the log.
     pub log_format: LogFormat,
+    /// `[telemetry.otlp]`: where traces are exported to.
+    pub otlp: Option<collector::Settings>,
 }
 
 /// The form of the log.

@@ -31,7 +31,10 @@ pub(super) struct SecretsTable {
 pub(super) fn is_credential(path: &[String]) -> bool {
     let path: Vec<&str> = path.iter().map(String::as_str).collect();
     match path.as_slice() {
-        ["source", "url" | "username" | "password"] | ["admin", "token"] => true,
+        ["source", "url" | "username" | "password"]
+        | ["admin", "token"]
+        | ["telemetry", "otlp", "endpoint"]
+        | ["telemetry", "otlp", "headers", _] => true,
         ["endpoints", _, kind, below @ ..] => matches!(
             (*kind, below),
             ("mqtt" | "rest" | "webhook" | "amqp", ["url"])
@@ -190,7 +193,8 @@ impl Resolver<'_, '_> {
                 self.report.break_off(&dotted, message, hint);
                 *value = Value::String(value.tag(), "unresolved".into());
                 // A URL has no stand-in that would not be complained about in its turn.
-                if path.last().is_some_and(|key| key == "url") { Step::Remove } else { Step::Keep }
+                let is_url = |key: &String| key == "url" || key == "endpoint";
+                if path.last().is_some_and(is_url) { Step::Remove } else { Step::Keep }
             }
         }
     }

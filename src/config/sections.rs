@@ -20,6 +20,7 @@ use crate::domain::names::Name;
 use crate::logic::attempt_log::MOST_ATTEMPTS;
 use crate::logic::schema::DurationText;
 use crate::logic::secret::Secret;
+use crate::transport::collector;
 
 /// The longest timeout: longer than this, deliveries would stay unacknowledged for too long.
 pub(super) const MAX_TIMEOUT: Duration = Duration::from_secs(300);
@@ -152,17 +153,35 @@ impl AdminTable {
     }
 }
 
-/// The log.
+/// The log, and the traces.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct TelemetryTable {
-    /// Its form.
+    /// The log's form.
     log_format: LogFormat,
+    /// Traces are exported to a collector by OTLP over HTTP. Takes a lockgate with the feature `otlp`.
+    otlp: Option<collector::Settings>,
 }
 
 impl TelemetryTable {
-    pub(super) fn telemetry(self) -> Telemetry {
-        Telemetry { log_format: self.log_format }
+    /// `exports`: whether this lockgate can export traces at all.
+    pub(super) fn telemetry(self, exports: bool, report: &mut Report<'_>) -> Telemetry {
+        if self.otlp.is_some() && !exports {
+            let hint = "build it with `--features otlp`, take the container image, which has it, \
+                        or remove [telemetry.otlp]";
+            let message = "this lockgate is built without the export of traces";
+            report.error("telemetry.otlp", message, Some(hint.into()));
+        }
+        for (key, message, hint) in self.otlp.iter().flat_map(collector::Settings::validate) {
+            report.error(&format!("telemetry.otlp.{key}"), message, hint);
+        }
+        Telemetry { log_format: self.log_format, otlp: self.otlp }
+    }
+
+    /// The key paths of its credentials.
+    pub(super) fn credentials(&self) -> Vec<String> {
+        let keys = self.otlp.iter().flat_map(collector::Settings::secrets);
+        keys.map(|key| format!("telemetry.otlp.{key}")).collect()
     }
 }
 
@@ -194,5 +213,34 @@ impl RuntimeTable {
             || std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(4);
         let threads = self.threads.unwrap_or_else(cores);
         Runtime { threads, shutdown_grace: self.shutdown_grace }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Environment;
+    use super::super::layers::Layers;
+    use super::*;
+
+    #[test]
+    fn a_lockgate_that_cannot_export_traces_says_so_and_what_to_do() {
+        let complaints = |toml: &str, exports: bool| {
+            let layers = Layers::new("t", "", &Environment::default());
+            let mut report = Report::new(&layers);
+            let table: TelemetryTable = {
+                use figment::Figment;
+                use figment::providers::{Format as _, Toml};
+                Figment::from(Toml::string(toml)).extract().unwrap()
+            };
+            table.telemetry(exports, &mut report);
+            report.finish().map_or_else(|problems| problems.to_string(), |_| String::new())
+        };
+        let with = "log_format = 'text'\notlp.endpoint = 'http://c:4318/v1/traces'";
+        assert_eq!(complaints("log_format = 'text'", false), "");
+        assert_eq!(complaints(with, true), "");
+        let refused = complaints(with, false);
+        for words in ["telemetry.otlp", "built without", "--features otlp", "container image"] {
+            assert!(refused.contains(words), "{refused}");
+        }
     }
 }

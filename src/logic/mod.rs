@@ -10,7 +10,8 @@
 //! [`breaker`], [`lane`] (what happens next), [`prefetch`] (how much is taken at once), [`parcel`]
 //! (how it is parked), [`frame`] (so that it can be), [`dead`] (what becomes of a dead letter),
 //! [`dead_view`] (how it is shown), [`ledger`] (when the bus message is acknowledged),
-//! [`attempt_log`], [`pace`] and [`telling`] (what operators see of it), [`secret`], [`sealing`].
+//! [`attempt_log`], [`pace`], [`span`] and [`telling`] (what operators see of it), [`secret`],
+//! [`sealing`].
 
 pub mod attempt_log;
 pub mod attribute;
@@ -43,6 +44,7 @@ pub mod sealing;
 pub mod secret;
 pub mod settle;
 pub mod signing;
+pub mod span;
 pub mod telling;
 pub mod test_event;
 pub mod topic;

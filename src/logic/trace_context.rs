@@ -1,13 +1,14 @@
 //! The trace that an event belongs to: W3C Trace Context in the headers of a bus message.
 //!
 //! Owns what is valid, which alone is passed on: a `traceparent` that is none makes a partner's
-//! tracing begin anew or go wrong, and a `tracestate` says nothing without one. Refuses to make
-//! spans: the parent that is passed on is the platform's own. Read [`super::parcel`] for how the
-//! headers outlive a wait in a queue.
+//! tracing begin anew or go wrong, and a `tracestate` says nothing without one. Where spans are
+//! recorded, what is passed on comes from a span of ours; else the parent is the platform's own.
+//! Refuses to make spans: [`crate::spans`] does. Read [`super::parcel`] for how the headers outlive
+//! a wait in a queue.
 
 use std::collections::BTreeSet;
 
-use crate::domain::delivery::{HeaderValue, Message, TraceContext};
+use crate::domain::delivery::{HeaderValue, Headers, Message, TraceContext};
 
 /// The headers' names, on the bus and at partners alike.
 pub const TRACEPARENT: &str = "traceparent";
@@ -28,6 +29,44 @@ pub fn of(message: &Message) -> Option<TraceContext> {
     let parent = parent(text(message.header(TRACEPARENT)?)?)?;
     let state = message.header(TRACESTATE).and_then(text).and_then(state);
     Some(TraceContext { parent, state })
+}
+
+/// The ids and flags of a trace: trace, span, flags.
+pub type Ids = ([u8; 16], [u8; 8], u8);
+
+/// What the parent of a trace says in numbers.
+#[must_use]
+pub fn ids(trace: &TraceContext) -> Option<Ids> {
+    let mut parts = trace.parent.split('-').skip(1);
+    let (mut id, mut span, mut flags) = ([0; 16], [0; 8], [0; 1]);
+    hex::decode_to_slice(parts.next()?, &mut id).ok()?;
+    hex::decode_to_slice(parts.next()?, &mut span).ok()?;
+    hex::decode_to_slice(parts.next()?, &mut flags).ok()?;
+    Some((id, span, u8::from_be_bytes(flags)))
+}
+
+/// What follows belongs to this span, which is recorded, of this trace. What other tracing systems
+/// have added stays as it came.
+#[must_use]
+pub fn below(trace: [u8; 16], span: [u8; 8], state: Option<String>) -> TraceContext {
+    let parent = format!("00-{}-{}-01", hex::encode(trace), hex::encode(span));
+    TraceContext { parent, state }
+}
+
+/// Writes a trace into a message that came with none: it goes wherever the message goes, into
+/// queues and out of them.
+pub fn write(message: &mut Message, trace: &TraceContext) {
+    let mut headers = Headers::default();
+    let came = message.properties.headers().iter().flat_map(Headers::inner);
+    // One that came without a parent would belong to another trace.
+    for (name, value) in came.filter(|(name, _)| name.as_str() != TRACESTATE) {
+        headers.insert(name.clone(), value.clone());
+    }
+    headers.insert(TRACEPARENT.into(), HeaderValue::LongString(trace.parent.as_str().into()));
+    if let Some(state) = &trace.state {
+        headers.insert(TRACESTATE.into(), HeaderValue::LongString(state.as_str().into()));
+    }
+    message.properties = std::mem::take(&mut message.properties).with_headers(headers);
 }
 
 fn text(value: &HeaderValue) -> Option<&str> {
@@ -239,6 +278,38 @@ mod tests {
         assert_eq!(of(&message(HeaderValue::LongString(bytes.into()), None)), None);
         assert!(of(&message(HeaderValue::ShortString(GOOD.into()), None)).is_some());
         assert_eq!(of(&Message::default()), None);
+    }
+
+    #[test]
+    fn what_follows_a_span_keeps_the_trace_and_what_others_have_added() {
+        let came = found(GOOD, Some("a=1")).unwrap();
+        let (trace, parent, flags) = ids(&came).unwrap();
+        assert_eq!(
+            (hex::encode(trace), hex::encode(parent), flags),
+            (TRACE.to_owned(), "b7ad6b7169203331".to_owned(), 1)
+        );
+        let passed = below(trace, [0xab; 8], came.state);
+        assert_eq!(passed.parent, format!("00-{TRACE}-abababababababab-01"));
+        assert_eq!((passed.id(), passed.state.as_deref()), (TRACE, Some("a=1")));
+        let unsampled = found(&format!("00-{TRACE}-b7ad6b7169203331-00"), None).unwrap();
+        assert_eq!(ids(&unsampled).map(|(.., flags)| flags), Some(0));
+    }
+
+    #[test]
+    fn a_trace_that_is_written_is_found_and_leaves_the_other_headers_alone() {
+        let trace = below([7; 16], [9; 8], None);
+        let mut bare = Message::default();
+        write(&mut bare, &trace);
+        assert_eq!(of(&bare), Some(trace.clone()));
+        let mut came = message(HeaderValue::LongString("no parent".into()), Some("a=1"));
+        let mut headers = came.properties.headers().clone().unwrap();
+        headers.insert("mine".into(), HeaderValue::LongLongInt(7));
+        came.properties = came.properties.with_headers(headers).with_priority(3);
+        write(&mut came, &trace);
+        assert_eq!(of(&came), Some(trace));
+        assert_eq!(came.header("mine"), Some(&HeaderValue::LongLongInt(7)));
+        assert_eq!(came.header(TRACESTATE), None);
+        assert_eq!(*came.properties.priority(), Some(3));
     }
 
     proptest! {

@@ -140,8 +140,8 @@ impl fmt::Debug for Header {
 
 /// What both kinds of endpoints say about the exchange.
 pub(super) struct Terms<'a> {
-    /// The endpoint's name.
-    pub endpoint: &'a str,
+    /// The endpoint's name; the collector of traces is none.
+    pub endpoint: Option<&'a str>,
     pub url: &'a Url,
     pub timeout: Duration,
     pub non_2xx: Non2xx,
@@ -314,8 +314,12 @@ async fn read_body(response: &mut ClientResponse, what: &str) -> Result<(), Fail
 }
 
 fn secure_client(terms: &Terms<'_>) -> Result<Client, BuildError> {
-    let peer = Peer::endpoint(terms.endpoint, terms.url.host_str().unwrap_or_default());
-    let mut config = (*tls::client_config_noting(terms.tls, peer)?).clone();
+    let host = terms.url.host_str().unwrap_or_default();
+    let shared = match terms.endpoint {
+        Some(endpoint) => tls::client_config_noting(terms.tls, Peer::endpoint(endpoint, host))?,
+        None => tls::client_config(terms.tls)?,
+    };
+    let mut config = (*shared).clone();
     config.alpn_protocols = vec![ALPN.to_vec()];
     Ok(client(Some(Arc::new(config)), terms.timeout))
 }

@@ -3,10 +3,11 @@
 //! Owns how an event reaches a partner, and says what came of it as an [`Outcome`]. Refuses to
 //! decide what happens next: that is [`crate::logic`] and [`crate::actors`]. Read [`rest`] first
 //! (over [`http`]), then [`mqtt`] and [`amqp`]; [`timeline`] is what all of them tell of an attempt,
-//! [`examine`] looks at their peers for the doctor.
+//! [`examine`] looks at their peers for the doctor. [`collector`] is where spans go, which is no partner.
 
 pub mod amqp;
 pub mod amqp_link;
+pub mod collector;
 pub mod examine;
 pub mod http;
 pub mod mqtt;

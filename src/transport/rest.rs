@@ -96,7 +96,7 @@ impl Settings {
 
     fn terms<'a>(&'a self, endpoint: &'a str) -> Terms<'a> {
         Terms {
-            endpoint,
+            endpoint: Some(endpoint),
             url: self.url.expose(),
             timeout: self.timeout,
             non_2xx: self.non_2xx,

@@ -9,7 +9,7 @@ use super::code::code_only;
 const MAX_LINES: usize = 350;
 
 /// The module at the top of the crate, and its floor. A file uses its own floor and lower ones.
-const FLOORS: [(&str, u8); 15] = [
+const FLOORS: [(&str, u8); 16] = [
     ("domain", 0),
     ("logic", 1),
     ("transport", 2),
@@ -17,6 +17,7 @@ const FLOORS: [(&str, u8); 15] = [
     ("world", 2),
     ("meter", 2),
     ("failpoint", 2),
+    ("spans", 2),
     ("config", 3),
     ("actors", 4),
     ("admin", 5),

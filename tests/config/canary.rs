@@ -26,6 +26,8 @@ fn credential_places() -> Vec<(&'static str, String)> {
         ("endpoints.m.mqtt.password", text(CANARY)),
         ("endpoints.a.amqp.url", text(&format!("amqps://u:{CANARY}@h/v"))),
         ("endpoints.a.amqp.password", text(CANARY)),
+        ("telemetry.otlp.endpoint", text(&format!("https://u:{CANARY}@h/?x={CANARY}"))),
+        ("telemetry.otlp.headers.authorization", text(&format!("Bearer {CANARY}"))),
         // In the wrong place altogether.
         ("source.heartbeat", text(CANARY)),
         ("source.prefix", text(&format!("{CANARY} "))),

@@ -175,6 +175,27 @@ fn the_fixed_tables_are_checked() {
         ("[runtime]\nthreads = 0\n", "runtime.threads", "from 1 to 64"),
         ("[runtime]\nshutdown_grace = \"1h\"\n", "runtime.shutdown_grace", "to 5m"),
         ("[telemetry]\nlog_format = \"xml\"\n", "telemetry.log_format", "\"text\", \"json\""),
+        (
+            "[telemetry.otlp]\nendpoint = \"grpc://c:4317\"\n",
+            "telemetry.otlp.endpoint",
+            "write http:// or https://",
+        ),
+        ("[telemetry.otlp]\nsample = 1\n", "telemetry.otlp.endpoint", "missing"),
+        (
+            "[telemetry.otlp]\nendpoint = \"http://c/\"\nsample = 1.5\n",
+            "telemetry.otlp.sample",
+            "from 0 to 1",
+        ),
+        (
+            "[telemetry.otlp]\nendpoint = \"http://c/\"\ntimeout = \"1h\"\n",
+            "telemetry.otlp.timeout",
+            "between 1ms and 5m",
+        ),
+        (
+            "[telemetry.otlp]\nendpoint = \"http://c/\"\nheaders = { Host = \"x\" }\n",
+            "telemetry.otlp.headers.Host",
+            "already set",
+        ),
         ("[organization]\nid = 5\n", "organization.id", "expected a text, found a number"),
         ("[secrets]\nkey_files = [\"/nowhere/key\"]\n", "secrets.key_files.0", "cannot read"),
     ]);

@@ -207,6 +207,28 @@ fn schema_and_loader_agree() {
 }
 
 #[test]
+fn an_export_of_traces_fits_and_is_loaded_where_it_is_built_in() {
+    let validator = validator();
+    for keys in ["'grpc://c'", "'http://c/'\nsample = 1.1", "'http://c/'\nprotocol = 'grpc'"] {
+        let text = source(&format!("[telemetry.otlp]\nendpoint = {keys}"));
+        assert!(load_with(&text, "development", &Environment::default()).is_err(), "{text}");
+        assert!(!wrong(&validator, &text).is_empty(), "{text}");
+    }
+    for keys in ["sample = 0.5", "sample = 0\nheaders = { x = 'y' }\ntls = { verify = false }"] {
+        let text =
+            source(&format!("[telemetry.otlp]\nendpoint = 'http://c:4318/v1/traces'\n{keys}"));
+        assert_eq!(wrong(&validator, &text), Vec::<String>::new());
+        match load_with(&text, "development", &Environment::default()) {
+            Ok(config) => assert!(config.telemetry.otlp.is_some() && lockgate::spans::built_in()),
+            Err(problems) => {
+                assert!(!lockgate::spans::built_in(), "{problems}");
+                assert!(problems.to_string().contains("--features otlp"), "{problems}");
+            }
+        }
+    }
+}
+
+#[test]
 fn what_a_variable_may_bring_need_not_be_in_the_file() {
     let validator = validator();
     let text = "[endpoints.e.rest]\nauth = { basic = { username = 'u' } }\n";

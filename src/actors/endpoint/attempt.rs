@@ -1,8 +1,8 @@
 //! One attempt: from a route to its outcome, and to what happens next.
 //!
 //! Owns the call of the publisher, with a net below it: an attempt that panics harms nothing but
-//! itself; and the span that tells in the log, and in JSON, what a line belongs to. Refuses to judge:
-//! [`crate::logic::settle`] and the breaker do.
+//! itself; the span that tells in the log, and in JSON, what a line belongs to; and when the one that
+//! is exported begins and ends. Refuses to judge: [`crate::logic::settle`] and the breaker do.
 
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
@@ -22,10 +22,11 @@ use crate::failpoint::{self, Place};
 use crate::logic::attempt_log::{self, Phase, Which};
 use crate::logic::breaker::Verdict;
 use crate::logic::settle::{self, Next, PANICKED};
+use crate::logic::span::Ended;
 use crate::logic::trace_context;
 use crate::transport::timeline::Timeline;
 use crate::transport::{self, Publisher};
-use crate::{meter, world};
+use crate::{meter, spans, world};
 
 /// What an attempt needs to know when it ends.
 struct Attempt {
@@ -33,7 +34,10 @@ struct Attempt {
     epoch: u64,
     began: Instant,
     timeline: Timeline,
+    /// What the log shows.
     span: tracing::Span,
+    /// What is exported.
+    recorded: spans::Attempt,
 }
 
 impl Endpoint {
@@ -49,7 +53,9 @@ impl Endpoint {
         );
         let (epoch, began) = (self.breaker.epoch(), Instant::now());
         let timeline = Timeline::default();
-        let attempt = Attempt { route, epoch, began, timeline, span: span.clone() };
+        let (name, kind) = (self.name().as_str(), self.plan.endpoint.transport.kind());
+        let (recorded, trace) = spans::Attempt::begin(name, kind, &route.work.event.id, trace);
+        let attempt = Attempt { route, epoch, began, timeline, span: span.clone(), recorded };
         attempt.route.touch();
         self.in_flight.entry(attempt.route.work.identity).or_default();
         self.attempts += 1;
@@ -129,7 +135,7 @@ impl Endpoint {
     }
 
     fn ended(&mut self, attempt: Attempt, outcome: &Outcome, ctx: &mut Context<Self>) {
-        let Attempt { mut route, epoch, began, timeline, span } = attempt;
+        let Attempt { mut route, epoch, began, timeline, span, recorded } = attempt;
         let _in_span = span.entered();
         let phases = timeline.take();
         // After the phases, which last no longer than the attempt.
@@ -140,6 +146,8 @@ impl Endpoint {
         route.joined.extend(repeats.unwrap_or_default());
         let now = world::now();
         route.progress.attempted(outcome, now);
+        let (number, lane) = (route.progress.attempts, route.origin());
+        recorded.end(&Ended { number, lane, outcome, phases: &phases });
         self.judge(epoch, outcome, now);
         self.note(&route, outcome, took);
         self.log(&route, outcome, now, took, phases);

@@ -23,6 +23,7 @@ use crate::bus::{BusError, Delivery, Queue, Subscription};
 use crate::failpoint::{self, Place};
 use crate::logic::breaker::State;
 use crate::logic::settle::Next;
+use crate::spans::Process;
 use crate::world;
 
 /// How often the depth of the queue is asked for at most.
@@ -276,7 +277,9 @@ impl Endpoint {
         live.received += 1;
         let ending = live.ending;
         live.acks.take(&Note::Routed { generation, tag, routes: 1 });
-        let debt = Debt { generation, tag, creditor: self.parked.creditor.clone() };
+        let creditor = self.parked.creditor.clone();
+        // The span of its message ended when it was parked.
+        let debt = Debt { generation, tag, creditor, process: Process::default() };
         let Some((route, wanted)) = self.resume(message, debt) else { return };
         failpoint::reach(Place::Endpoint, self.name().as_str(), Some(&route.work.event.id));
         if !wanted {

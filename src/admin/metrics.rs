@@ -213,7 +213,7 @@ mod tests {
         let lines: std::collections::BTreeSet<&str> =
             text.lines().filter(|line| !line.starts_with('#') && !line.is_empty()).collect();
         let zeros = lines.iter().filter(|line| line.ends_with(" 0")).count();
-        assert_eq!((zeros, lines.len()), (5 + 3 + 7 + 4, 22), "{text}");
+        assert_eq!((zeros, lines.len()), (6 + 3 + 7 + 4, 23), "{text}");
         for line in [
             "lockgate_routes_total{endpoint=\"erp\",settlement=\"dead\"} 0",
             "lockgate_events_stale_total 0",

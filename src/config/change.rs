@@ -232,6 +232,22 @@ mod tests {
     }
 
     #[test]
+    #[cfg(feature = "otlp")]
+    fn an_export_of_traces_begins_and_changes_with_a_restart() {
+        let with = |token: &str| {
+            config(&format!(
+                "{BASE}[telemetry.otlp]\nendpoint = \"http://c/\"\nheaders.authorization = \"{token}\"\n"
+            ))
+        };
+        let refused = |old: &Config, new: &Config| -> Vec<String> {
+            compare(old, new).unwrap_err().errors.into_iter().map(|e| e.path).collect()
+        };
+        assert_eq!(refused(&config(BASE), &with("one")), ["telemetry.otlp"]);
+        assert_eq!(refused(&with("one"), &with("two")), ["telemetry.otlp"]);
+        assert_eq!(compare(&with("one"), &with("one")).unwrap().unchanged, 2);
+    }
+
+    #[test]
     fn who_logs_in_at_the_bus_and_how_is_taken_over() {
         for (from, to) in [
             ("u:p@", "u:x@"),

@@ -306,6 +306,7 @@ fn credentials_may_stand_where_the_loader_takes_them_and_in_every_form() {
             "mqtt" if last == "url" => "mqtt://u:p@h/",
             "amqp" if last == "url" => "amqps://u:p@h/v",
             "rest" | "webhook" if last == "url" => "https://u:p@h/",
+            "endpoint" => "https://u:p@h/v1/traces",
             _ if last == "url" => "amqp://h/",
             _ => "plain",
         };
@@ -322,7 +323,7 @@ fn credentials_may_stand_where_the_loader_takes_them_and_in_every_form() {
             assert!(!validator.is_valid(&value), "{path}: {value}");
         }
     }
-    assert_eq!(places, 19, "places where a credential may stand");
+    assert_eq!(places, 21, "places where a credential may stand");
 }
 
 #[test]

@@ -24,7 +24,7 @@ const DEADLINE: Duration = Duration::from_secs(90);
 /// How every canary begins; what follows says where it stood.
 const CANARY: &str = "canary7q";
 /// Where canaries stand that are no longer than a header or a user name may be.
-const PLACES: [&str; 26] = [
+const PLACES: [&str; 30] = [
     "bus-user",
     "bus-password",
     "token",
@@ -51,6 +51,10 @@ const PLACES: [&str; 26] = [
     "amqp-url-user",
     "amqp-url-password",
     "whole-url",
+    "otlp-user",
+    "otlp-password",
+    "otlp-query",
+    "otlp-header",
 ];
 
 fn canary(place: &str) -> String {
@@ -295,9 +299,14 @@ impl Stage {
             amqp: place.url.clone(),
         };
         servers.parrot.answer(parrot);
+        let (user, word) = (canary("otlp-user"), canary("otlp-password"));
+        let (query, header) = (canary("otlp-query"), canary("otlp-header"));
+        let port = servers.parrot.port();
+        let collector = format!("http://{user}:{word}@localhost:{port}/v1/traces?key={query}");
         let (names, endpoints) = with_events(&endpoints(path, &servers).await);
         let toml = format!(
-            "[source]\nurl = \"{bus}\"\nqueue = \"events\"\n\
+            "[telemetry.otlp]\nendpoint = \"{collector}\"\nheaders = {{ X-Otlp = \"{header}\" }}\n\
+             [source]\nurl = \"{bus}\"\nqueue = \"events\"\n\
              bindings = [{{ exchange = \"Batch\", type = \"topic\", routing_key = \"#\" }}]\n\
              [admin]\ntoken = {{ env = \"LOCKGATE_ADMIN_TOKEN\" }}\n{endpoints}"
         );
@@ -377,13 +386,17 @@ fn no_credential_comes_to_light_whatever_fails() {
         stage.lockgate.reconciles().await;
         stage.lockgate.terminate().await;
         let log = stage.lockgate.log();
-        for told in ["endpoint state", "attempt failed", "panicked", "dead letter"] {
+        for told in
+            ["endpoint state", "attempt failed", "panicked", "dead letter", "export of spans fails"]
+        {
             assert!(log.contains(told), "the log says nothing of {told:?}");
         }
         is_clean("the log", &log);
         // The canaries were really on their way: the parrot has heard those of HTTP.
         let heard = format!("{:?}", stage.servers.parrot.received());
-        for place in ["rest-url-query", "api-key", "header-env", "header-file", "hook-header"] {
+        for place in
+            ["rest-url-query", "api-key", "header-env", "header-file", "hook-header", "otlp-header"]
+        {
             assert!(heard.contains(&canary(place)), "{place} was never sent");
         }
     });

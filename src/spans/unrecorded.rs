@@ -35,13 +35,13 @@ pub fn arrival() -> Option<SystemTime> {
 
 /// No span of a message.
 #[derive(Clone, Debug, Default)]
-pub struct Process;
+pub struct Process(());
 
 impl Process {
     /// Begins nothing.
     #[must_use]
     pub fn begin(_: Option<SystemTime>, _: &mut Message) -> Self {
-        Self
+        Self(())
     }
 
     /// Says nothing.

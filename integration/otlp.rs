@@ -11,6 +11,7 @@ use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value};
 use opentelemetry_proto::tonic::trace::v1::{Span, span::SpanKind, status::StatusCode};
 use prost::Message as _;
+use tokio::time::Instant;
 
 use super::support::certs;
 use super::support::http::{Answer, HttpServer, Request};
@@ -373,6 +374,32 @@ fn a_collector_that_is_down_costs_spans_alone_and_two_lines() {
         collector.one("send erp", "last").await;
         collector.one("process events", "last").await;
         assert!(!lockgate.log().contains("canary-of-the-collector"));
+    });
+}
+
+#[test]
+fn a_collector_that_hangs_holds_up_neither_events_nor_the_end() {
+    on_system(async {
+        let folder = tempfile::tempdir().unwrap();
+        let bus = node().place();
+        let (hangs, erp) = (HttpServer::start(), HttpServer::start());
+        hangs.answer(|_| Answer::ok().after(Duration::from_secs(60)));
+        let otlp = format!("endpoint = \"{}\"\ntimeout = \"1m\"", hangs.url("/v1/traces"));
+        let toml = configuration(&bus.url, &otlp, &[("erp", erp.url("/"))]);
+        let lockgate = start(folder.path(), &toml).await;
+        let platform = Client::connect(&bus.url).await;
+        publish(&platform, "first", None).await;
+        eventually("a batch hangs", DEADLINE, || async {
+            (!hangs.received().is_empty()).then_some(())
+        })
+        .await;
+        publish(&platform, "second", None).await;
+        request(&erp, "second").await;
+        lockgate.reconciles().await;
+        let began = Instant::now();
+        lockgate.terminate().await;
+        assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+        assert!(lockgate.log().contains("the last spans may not have reached the collector"));
     });
 }
 

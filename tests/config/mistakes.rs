@@ -175,6 +175,16 @@ fn the_fixed_tables_are_checked() {
         ("[runtime]\nthreads = 0\n", "runtime.threads", "from 1 to 64"),
         ("[runtime]\nshutdown_grace = \"1h\"\n", "runtime.shutdown_grace", "to 5m"),
         ("[telemetry]\nlog_format = \"xml\"\n", "telemetry.log_format", "\"text\", \"json\""),
+        ("[organization]\nid = 5\n", "organization.id", "expected a text, found a number"),
+        ("[secrets]\nkey_files = [\"/nowhere/key\"]\n", "secrets.key_files.0", "cannot read"),
+    ]);
+}
+
+// Without the feature the whole table is complained about besides.
+#[cfg(feature = "otlp")]
+#[test]
+fn the_export_of_traces_is_checked() {
+    check(&[
         (
             "[telemetry.otlp]\nendpoint = \"grpc://c:4317\"\n",
             "telemetry.otlp.endpoint",
@@ -196,8 +206,6 @@ fn the_fixed_tables_are_checked() {
             "telemetry.otlp.headers.Host",
             "already set",
         ),
-        ("[organization]\nid = 5\n", "organization.id", "expected a text, found a number"),
-        ("[secrets]\nkey_files = [\"/nowhere/key\"]\n", "secrets.key_files.0", "cannot read"),
     ]);
 }
 

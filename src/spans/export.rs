@@ -230,3 +230,60 @@ impl SpanExporter for Watched {
         self.inner.set_resource(resource);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use opentelemetry::trace::Tracer as _;
+    use opentelemetry_sdk::error::OTelSdkError;
+
+    use super::*;
+
+    /// The names of the spans that came through.
+    #[derive(Clone, Debug, Default)]
+    struct Kept(Arc<Mutex<Vec<String>>>);
+
+    impl SpanExporter for Kept {
+        async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
+            self.0.lock().unwrap().extend(batch.into_iter().map(|span| span.name.into_owned()));
+            Ok(())
+        }
+    }
+
+    fn way() -> Arc<Way> {
+        Arc::new(Way::new(Sender::unconnected("no way")))
+    }
+
+    fn exported(way: &Way, spans: usize, well: bool) -> (bool, u64) {
+        let failed = || Err(OTelSdkError::InternalFailure("HTTP export failed".into()));
+        way.exported(spans, &if well { Ok(()) } else { failed() });
+        (way.told.lock().unwrap().fails, way.lost.load(Ordering::Relaxed))
+    }
+
+    #[test]
+    fn a_span_that_finds_no_room_is_dropped_and_counted() {
+        let (way, kept) = (way(), Kept::default());
+        let inner = BatchSpanProcessor::builder(kept.clone()).build();
+        let bounded = Bounded { inner, way: Arc::clone(&way) };
+        let provider = SdkTracerProvider::builder()
+            .with_sampler(Sampler::AlwaysOn)
+            .with_span_processor(bounded)
+            .build();
+        let tracer = provider.tracer("test");
+        way.waiting.store(QUEUE - 1, Ordering::Relaxed);
+        drop(tracer.start("the last that fits"));
+        drop(tracer.start("one too many"));
+        assert_eq!(way.lost.load(Ordering::Relaxed), 1);
+        assert_eq!(way.waiting.load(Ordering::Relaxed), QUEUE);
+        provider.force_flush().unwrap();
+        assert_eq!(*kept.0.lock().unwrap(), ["the last that fits"]);
+    }
+
+    #[test]
+    fn what_a_collector_did_not_take_is_counted_until_it_takes_again() {
+        let way = way();
+        assert_eq!(exported(&way, 5, true), (false, 0));
+        assert_eq!(exported(&way, 5, false), (true, 5));
+        assert_eq!(exported(&way, 7, false), (true, 12));
+        assert_eq!(exported(&way, 5, true), (false, 0));
+    }
+}

@@ -54,6 +54,13 @@ impl Sender {
         Ok(Self { jobs, trouble: Arc::default() })
     }
 
+    /// One whose requests all fail over this.
+    #[cfg(test)]
+    pub(super) fn unconnected(trouble: &str) -> Self {
+        let (jobs, _) = mpsc::channel(1);
+        Self { jobs, trouble: Arc::new(Mutex::new(trouble.to_owned())) }
+    }
+
     /// Why the last request that failed did.
     pub(super) fn trouble(&self) -> String {
         self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()

@@ -183,7 +183,10 @@ fn spans_say_what_became_of_each_event_and_partners_are_told_theirs() {
         publish(&platform, "whole", Some(&parent("01"))).await;
         publish(&platform, "untraced", None).await;
         publish(&platform, "unsampled", Some(&parent("00"))).await;
-        platform.publish("platform", "x", Properties::default(), b"no event").await;
+        let mut headers = FieldTable::default();
+        headers.insert("traceparent".into(), AMQPValue::LongString("none".into()));
+        let properties = Properties::default().with_headers(headers);
+        platform.publish("platform", "x", properties, b"no event").await;
 
         traced(&collector, &erp, &there).await;
         untraced(&collector, &erp).await;
@@ -204,6 +207,10 @@ fn spans_say_what_became_of_each_event_and_partners_are_told_theirs() {
             |span: &&Span| text(&span.attributes, "error.type").as_deref() == Some("rejected");
         let rejected = spans.iter().find(rejected).expect("the span of what is no event");
         assert!(rejected.name == "process events" && has_failed(rejected), "{rejected:#?}");
+        // What is no event is kept as it came.
+        let kept = platform.take("lockgate.rejected", 1).await.remove(0);
+        let came = HeaderValue::LongString("none".into());
+        assert_eq!((&kept.body[..], kept.header("traceparent")), (&b"no event"[..], Some(&came)));
         let log = lockgate.log();
         assert!(!log.contains("canary-of-the-collector"), "the log holds the collector's token");
         assert!(!log.contains("export of spans"), "{log}");
@@ -225,7 +232,7 @@ async fn traced(collector: &Collector, erp: &HttpServer, there: &Client) {
         &[
             ("messaging.system", Some("rabbitmq")),
             ("messaging.operation.type", Some("process")),
-            ("messaging.destination.name", Some("events")),
+            ("messaging.destination.name", Some("platform:x:events")),
             ("messaging.message.body.size", Some("2")),
             ("error.type", None),
         ],

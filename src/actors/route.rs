@@ -188,7 +188,7 @@ impl Route {
 
     fn forget(&mut self) {
         if let Some(debt) = self.debt.take() {
-            debt.process.failed("stale", "its bus connection was lost; it comes again");
+            debt.process.failed("stale", "given up unsettled: the message comes again");
             self.work.shown.counters.stale.add(1);
             self.work.shown.counters.open.fetch_sub(1, Ordering::Relaxed);
             meter::routes_stale(self.work.endpoint.as_str(), 1);

@@ -23,6 +23,7 @@ use crate::logic::intake::{self, IntakeSettings};
 use crate::logic::parcel;
 use crate::logic::routing::RoutingTable;
 use crate::logic::settle::Progress;
+use crate::logic::trace_context;
 use crate::spans::Process;
 use crate::{meter, world};
 
@@ -108,13 +109,16 @@ impl Handler<Incoming> for Router {
 
     fn handle(&mut self, incoming: Incoming, _: &mut Self::Context) {
         let Incoming { delivery, creditor, at } = incoming;
-        let Delivery { generation, tag, mut message } = delivery;
-        let process = Process::begin(at, &mut message);
+        let Delivery { generation, tag, message } = delivery;
         let message = Arc::new(message);
         let received_at = world::now();
+        let mut process = Process::default();
         // A panic over a message must not stop the bridge: it is rejected and told about.
-        let read = std::panic::catch_unwind(AssertUnwindSafe(|| self.read(&message, received_at)))
-            .unwrap_or_else(|_| Err("reading it took lockgate's intake down".into()));
+        let read = std::panic::catch_unwind(AssertUnwindSafe(|| {
+            process = Process::begin(at, &message);
+            self.read(&message, &process, received_at)
+        }));
+        let read = read.unwrap_or_else(|_| Err("reading it took lockgate's intake down".into()));
         let debt =
             || Debt { generation, tag, creditor: creditor.clone(), process: process.clone() };
         let announce = |routes| creditor.notes.send(Note::Routed { generation, tag, routes });
@@ -128,8 +132,7 @@ impl Handler<Incoming> for Router {
                 meter::rejected();
                 let _ = self.jobs.send(Job::Reject(Box::new((*message).clone()), reason, debt()));
             }
-            Ok((event_id, found)) => {
-                process.is(&event_id);
+            Ok(found) => {
                 let routes: Vec<Route> =
                     found.into_iter().map(|work| self.route(work, received_at, debt())).collect();
                 let _ = announce(u32::try_from(routes.len()).unwrap_or(u32::MAX));
@@ -145,23 +148,34 @@ impl Handler<Incoming> for Router {
     }
 }
 
+/// The message as its endpoints know it: with the trace that begins with it, if one does.
+fn traced(message: &Arc<BusMessage>, process: &Process) -> Arc<BusMessage> {
+    let Some(root) = process.root() else { return Arc::clone(message) };
+    let mut traced = (**message).clone();
+    trace_context::write(&mut traced, root);
+    Arc::new(traced)
+}
+
 impl Router {
-    /// What the message is, by its id, and who gets it; in words, why it is no event.
+    /// Who gets the message, as what; in words, why it is no event.
     fn read(
         &self,
         message: &Arc<BusMessage>,
+        process: &Process,
         received_at: jiff::Timestamp,
-    ) -> Result<(String, Vec<Work>), String> {
+    ) -> Result<Vec<Work>, String> {
         let read = intake::intake(message, &self.intake, received_at);
         let event = Arc::new(read.map_err(|no| no.to_string())?);
+        process.is(&event.id);
+        let message = traced(message, process);
         let touched = Arc::new(AtomicBool::new(false));
-        let identity = parcel::identity(&event.id, message);
+        let identity = parcel::identity(&event.id, &message);
         let endpoints = self.board.endpoints();
         let found = self.routing.routes(&event).into_iter().filter_map(|found| {
             let shown = endpoints.get(found.endpoint)?;
             Some(Work {
                 event: Arc::clone(&event),
-                message: Arc::clone(message),
+                message: Arc::clone(&message),
                 identity,
                 endpoint: found.endpoint.clone(),
                 configuration: Some(Arc::clone(found.configuration)),
@@ -169,7 +183,7 @@ impl Router {
                 touched: Arc::clone(&touched),
             })
         });
-        Ok((event.id.clone(), found.collect()))
+        Ok(found.collect())
     }
 
     fn route(&self, work: Work, received_at: jiff::Timestamp, debt: Debt) -> Route {

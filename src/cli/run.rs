@@ -101,9 +101,6 @@ async fn bridge(
     let stop = async {
         front.stop_orders().await;
         bridge.stop().await;
-        if let Some(exporting) = exporting {
-            exporting.finish().await;
-        }
     };
     let stopped = tokio::select! {
         () = stop => true,
@@ -111,6 +108,9 @@ async fn bridge(
         _ = interrupt.recv() => false,
     };
     front.close().await;
+    if let Some(exporting) = exporting {
+        exporting.finish().await;
+    }
     if stopped {
         return Ok(());
     }

@@ -104,9 +104,14 @@ pub(super) fn at_start(tree: &Value) -> BTreeMap<String, Fingerprint> {
     all
 }
 
-/// Where a URL leads, whoever logs in there; `None` for what is no URL.
+/// Where a URL leads, whoever logs in there and however often is asked whether it lives; `None` for
+/// what is no URL.
 fn without_user(url: &Value) -> Option<Value> {
     let mut url: Url = url.as_str()?.parse().ok()?;
+    let pairs = url.query().into_iter().flat_map(|query| query.split('&'));
+    let kept: Vec<&str> = pairs.filter(|pair| !pair.starts_with("heartbeat=")).collect();
+    let kept = (!kept.is_empty()).then(|| kept.join("&"));
+    url.set_query(kept.as_deref());
     // Neither can fail where there is a host, and where there is none there is no user.
     let _ = url.set_username("");
     let _ = url.set_password(None);
@@ -252,6 +257,7 @@ mod tests {
         for (from, to) in [
             ("u:p@", "u:x@"),
             ("u:p@", "v:p@"),
+            ("u:p@127.0.0.1\"", "u:p@127.0.0.1?heartbeat=7\""),
             ("u:p@127.0.0.1\"", "127.0.0.1\"\nusername = \"u\"\npassword = \"x\""),
             ("queue = \"q\"", "queue = \"q\"\nheartbeat = \"7s\""),
             ("queue = \"q\"", "queue = \"q\"\ntls = { verify = false }"),

@@ -20,11 +20,11 @@ const BYTES_EACH: usize = 1_310;
 /// The most phases of one attempt; later ones are not kept.
 pub const MAX_PHASES: usize = 16;
 /// The longest event id and event name that is kept, in bytes.
-const MAX_NAME: usize = 256;
+pub(super) const MAX_NAME: usize = 256;
 /// The longest error type that is kept, in bytes.
 const MAX_ERROR_TYPE: usize = 64;
 /// The longest detail that is kept, in bytes.
-const MAX_DETAIL: usize = 512;
+pub(super) const MAX_DETAIL: usize = 512;
 
 /// What an attempt spends time on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -193,7 +193,7 @@ impl Attempt {
 }
 
 /// The longest beginning of a text that has at most so many bytes and ends with a whole character.
-fn cut(text: &str, bytes: usize) -> &str {
+pub(super) fn cut(text: &str, bytes: usize) -> &str {
     text.get(..text.floor_char_boundary(bytes)).unwrap_or(text)
 }
 

@@ -1,8 +1,8 @@
 //! What a span says: its name and its attributes, by OpenTelemetry's semantic conventions.
 //!
 //! Owns the words, those of the conventions for [messaging], [RabbitMQ] and [HTTP] and ours, which
-//! begin with `lockgate.`. Whatever stands in a span stands in the delivery log as well: no payload,
-//! no header and no secret. Refuses to know how spans are recorded: [`crate::spans`] does. Read
+//! begin with `lockgate.`. Texts are cut as those of the delivery log are, and hold no payload, no
+//! header and no secret. Refuses to know how spans are recorded: [`crate::spans`] does. Read
 //! [`super::trace_context`] for what belongs together.
 //!
 //! [messaging]: https://opentelemetry.io/docs/specs/semconv/messaging/messaging-spans/
@@ -11,7 +11,7 @@
 
 use std::borrow::Cow;
 
-use super::attempt_log::{Origin, Phase};
+use super::attempt_log::{MAX_DETAIL, MAX_NAME, Origin, Phase, cut};
 use crate::domain::delivery::{Message, Outcome};
 
 /// What an attribute holds.
@@ -70,7 +70,7 @@ fn whole(name: &'static str, value: i64) -> Attribute {
 /// The id of the event, as both kinds of spans name it.
 #[must_use]
 pub fn id(event_id: &str) -> Attribute {
-    text("messaging.message.id", event_id.to_owned())
+    text("messaging.message.id", cut(event_id, MAX_NAME).to_owned())
 }
 
 /// The kind of error, by which failures are told apart.
@@ -79,9 +79,13 @@ pub fn error_type(reason: &str) -> Attribute {
     text("error.type", reason.to_owned())
 }
 
-/// A message of the source has arrived.
+/// A message of the source has arrived. By the conventions for RabbitMQ, its destination is exchange,
+/// routing key and queue, those that it has, and the queue only once.
 #[must_use]
 pub fn process(queue: &str, message: &Message) -> Beginning {
+    let key = (message.routing_key != queue).then_some(message.routing_key.as_str());
+    let parts = [Some(message.exchange.as_str()), key, Some(queue)];
+    let parts: Vec<&str> = parts.into_iter().flatten().filter(|part| !part.is_empty()).collect();
     let size = i64::try_from(message.body.len()).unwrap_or(i64::MAX);
     Beginning {
         name: format!("process {queue}"),
@@ -89,7 +93,7 @@ pub fn process(queue: &str, message: &Message) -> Beginning {
             text("messaging.system", "rabbitmq"),
             text("messaging.operation.name", "process"),
             text("messaging.operation.type", "process"),
-            text("messaging.destination.name", queue.to_owned()),
+            text("messaging.destination.name", parts.join(":")),
             text("messaging.rabbitmq.destination.routing_key", message.routing_key.clone()),
             whole("messaging.message.body.size", size),
         ],
@@ -134,7 +138,8 @@ pub fn sent(ended: &Ended<'_>) -> Ending {
             attributes.push(error_type(&failure.reason));
             let answered = failure.reason.strip_prefix("http_");
             let status = answered.and_then(|status| status.parse().ok());
-            (failure.class.as_str(), status, Some(failure.detail.clone()))
+            let words = cut(&failure.detail, MAX_DETAIL).to_owned();
+            (failure.class.as_str(), status, Some(words))
         }
     };
     attributes.push(text("lockgate.outcome", outcome));
@@ -145,6 +150,12 @@ pub fn sent(ended: &Ended<'_>) -> Ending {
         (name.into(), Value::Seconds(phase.took.as_secs_f64()))
     }));
     Ending { attributes, error }
+}
+
+/// What an attempt says that came to no end: the endpoint was stopped, or died, before it.
+#[must_use]
+pub fn abandoned() -> [Attribute; 2] {
+    [error_type("abandoned"), text("lockgate.outcome", "abandoned")]
 }
 
 #[cfg(test)]
@@ -179,11 +190,36 @@ mod tests {
                 "messaging.system=rabbitmq",
                 "messaging.operation.name=process",
                 "messaging.operation.type=process",
-                "messaging.destination.name=events",
+                "messaging.destination.name=a.b:events",
                 "messaging.rabbitmq.destination.routing_key=a.b",
                 "messaging.message.body.size=5",
             ]
         );
+    }
+
+    #[test]
+    fn a_destination_is_exchange_routing_key_and_queue_without_what_is_empty_or_the_same() {
+        for (exchange, key, expected) in [
+            ("Batch", "status", "Batch:status:events"),
+            ("Batch", "", "Batch:events"),
+            ("", "events", "events"),
+            ("Batch", "events", "Batch:events"),
+        ] {
+            let (exchange, routing_key) = (exchange.into(), key.into());
+            let message = Message { exchange, routing_key, ..Message::default() };
+            let found = shown(&process("events", &message).attributes);
+            assert!(found.contains(&format!("messaging.destination.name={expected}")), "{found:?}");
+        }
+    }
+
+    #[test]
+    fn long_texts_are_cut() {
+        let (long, name) = ("x".repeat(1 << 20), "messaging.message.id=".len());
+        let of_id = |begun: Vec<String>| begun.into_iter().map(|text| text.len()).max();
+        assert_eq!(of_id(shown(&send("erp", "rest", &long).attributes)), Some(name + 256));
+        let (outcome, lane) = (Failure::permanent("unrenderable", long).into(), Origin::Express);
+        let ending = sent(&Ended { number: 1, lane, outcome: &outcome, phases: &[] });
+        assert_eq!(ending.error.map(|words| words.len()), Some(512));
     }
 
     #[test]

@@ -53,8 +53,8 @@ pub fn below(trace: [u8; 16], span: [u8; 8], state: Option<String>) -> TraceCont
     TraceContext { parent, state }
 }
 
-/// Writes a trace into a message that came with none: it goes wherever the message goes, into
-/// queues and out of them.
+/// Writes a trace into a message that came with none that is valid: it goes wherever the message
+/// goes, into queues and out of them.
 pub fn write(message: &mut Message, trace: &TraceContext) {
     let mut headers = Headers::default();
     let came = message.properties.headers().iter().flat_map(Headers::inner);

@@ -2,10 +2,11 @@
 //!
 //! Owns which span is the parent of which. An event that comes with a trace: the platform's span is
 //! the parent of both kinds, and its `sampled` flag decides. One that comes with none: the message's
-//! span is the root, if the share says so, and is written into the message's headers, so that each
-//! attempt finds it there, also after a wait in a queue. Refuses to send. Read [`super::export`] next.
+//! span is the root, if the share says so, and the router writes it into the headers of what is an event,
+//! so that each attempt finds it there, also after a wait in a queue. Refuses to send. Read [`super::export`] next.
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::SystemTime;
 
@@ -56,14 +57,12 @@ impl Recorder {
         span.is_recording().then_some(span)
     }
 
-    fn process(&self, at: SystemTime, message: &mut Message) -> Option<Span> {
+    fn process(&self, at: SystemTime, message: &Message) -> Option<Recorded> {
         let came = trace_context::of(message);
         let beginning = span::process(&self.queue, message);
         let span = self.begin(beginning, SpanKind::Consumer, at, came.as_ref())?;
-        if came.is_none() {
-            trace_context::write(message, &below(&span, None));
-        }
-        Some(span)
+        let root = came.is_none().then(|| below(&span, None));
+        Some(Recorded { root, failed: AtomicBool::new(false), span: Mutex::new(span) })
     }
 
     fn attempt(
@@ -111,16 +110,27 @@ pub fn arrival() -> Option<SystemTime> {
 /// The span of one message from the source: from its arrival until the last of its routes is
 /// settled, upon which it is acknowledged. Clones are the same span, which ends with the last of them.
 #[derive(Clone, Default)]
-pub struct Process(Option<Arc<Mutex<Span>>>);
+pub struct Process(Option<Arc<Recorded>>);
+
+struct Recorded {
+    /// The trace that begins with it.
+    root: Option<TraceContext>,
+    failed: AtomicBool,
+    span: Mutex<Span>,
+}
 
 impl Process {
-    /// A message has arrived `at` this time. One that came without a trace gets this one, if it is
-    /// recorded at all.
+    /// A message has arrived `at` this time.
     #[must_use]
-    pub fn begin(at: Option<SystemTime>, message: &mut Message) -> Self {
+    pub fn begin(at: Option<SystemTime>, message: &Message) -> Self {
         let recorder = RECORDER.get().zip(at);
-        let span = recorder.and_then(|(recorder, at)| recorder.process(at, message));
-        Self(span.map(|span| Arc::new(Mutex::new(span))))
+        Self(recorder.and_then(|(recorder, at)| recorder.process(at, message)).map(Arc::new))
+    }
+
+    /// The trace that begins with it, where the message came without one and it is recorded.
+    #[must_use]
+    pub fn root(&self) -> Option<&TraceContext> {
+        self.0.as_ref()?.root.as_ref()
     }
 
     /// It holds this event.
@@ -128,8 +138,12 @@ impl Process {
         self.with(|span| span.set_attribute(key_value(span::id(event_id))));
     }
 
-    /// It failed for this reason, in these words.
+    /// It failed for this reason, in these words: the first ones count.
     pub fn failed(&self, reason: &'static str, words: &str) {
+        let Some(recorded) = &self.0 else { return };
+        if recorded.failed.swap(true, Ordering::Relaxed) {
+            return;
+        }
         self.with(|span| {
             span.set_attribute(key_value(span::error_type(reason)));
             fail(span, words);
@@ -137,8 +151,8 @@ impl Process {
     }
 
     fn with(&self, work: impl FnOnce(&mut Span)) {
-        if let Some(span) = &self.0 {
-            work(&mut span.lock().unwrap_or_else(PoisonError::into_inner));
+        if let Some(recorded) = &self.0 {
+            work(&mut recorded.span.lock().unwrap_or_else(PoisonError::into_inner));
         }
     }
 }
@@ -149,8 +163,17 @@ impl fmt::Debug for Process {
     }
 }
 
-/// The span of one attempt. It ends when this is dropped, at the latest.
+/// The span of one attempt. One that is dropped before its end was abandoned.
 pub struct Attempt(Option<Span>);
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        if let Some(span) = &mut self.0 {
+            span.set_attributes(span::abandoned().into_iter().map(key_value));
+            fail(span, "abandoned before its end");
+        }
+    }
+}
 
 impl Attempt {
     /// An attempt begins, and what is passed on to the partner: where it is recorded, its own span
@@ -173,13 +196,87 @@ impl Attempt {
     }
 
     /// It has ended.
-    pub fn end(self, ended: &Ended<'_>) {
-        let Some(mut span) = self.0 else { return };
+    pub fn end(mut self, ended: &Ended<'_>) {
+        let Some(mut span) = self.0.take() else { return };
         let ending = span::sent(ended);
         span.set_attributes(ending.attributes.into_iter().map(key_value));
         if let Some(words) = ending.error {
             fail(&mut span, &words);
         }
         span.end();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use opentelemetry::trace::TracerProvider as _;
+    use opentelemetry_sdk::error::OTelSdkResult;
+    use opentelemetry_sdk::trace::{SdkTracerProvider, SpanData, SpanExporter};
+
+    use super::*;
+
+    /// The spans that have ended.
+    #[derive(Clone, Debug, Default)]
+    struct Kept(Arc<Mutex<Vec<SpanData>>>);
+
+    impl SpanExporter for Kept {
+        async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
+            self.0.lock().unwrap().extend(batch);
+            Ok(())
+        }
+    }
+
+    fn recorder() -> (Recorder, Kept) {
+        let kept = Kept::default();
+        let provider = SdkTracerProvider::builder().with_simple_exporter(kept.clone()).build();
+        (Recorder { tracer: provider.tracer("test"), queue: "events".into() }, kept)
+    }
+
+    fn ended(kept: &Kept) -> SpanData {
+        let mut kept = kept.0.lock().unwrap();
+        assert_eq!(kept.len(), 1);
+        kept.remove(0)
+    }
+
+    fn values(span: &SpanData, name: &str) -> Vec<String> {
+        let named = span.attributes.iter().filter(|attribute| attribute.key.as_str() == name);
+        named.map(|attribute| attribute.value.to_string()).collect()
+    }
+
+    #[test]
+    fn an_attempt_that_comes_to_no_end_says_so() {
+        let (recorder, kept) = recorder();
+        let came = trace_context::below([7; 16], [9; 8], None);
+        drop(Attempt(recorder.attempt(("erp", "rest", "e-1"), &came)));
+        let span = ended(&kept);
+        assert_eq!(values(&span, "lockgate.outcome"), ["abandoned"]);
+        assert_eq!(values(&span, "error.type"), ["abandoned"]);
+        assert!(matches!(span.status, Status::Error { .. }), "{span:?}");
+    }
+
+    #[test]
+    fn a_message_fails_once_and_ends_with_the_last_of_its_clones() {
+        let (recorder, kept) = recorder();
+        let message = Message::default();
+        let process = Process(recorder.process(SystemTime::UNIX_EPOCH, &message).map(Arc::new));
+        assert!(process.root().is_some());
+        let clone = process.clone();
+        process.failed("stale", "one");
+        clone.failed("stale", "two");
+        drop(process);
+        assert!(kept.0.lock().unwrap().is_empty());
+        drop(clone);
+        let span = ended(&kept);
+        assert_eq!(values(&span, "error.type"), ["stale"]);
+        assert_eq!(span.status, Status::error("one"));
+    }
+
+    #[test]
+    fn a_message_with_a_trace_begins_none() {
+        let (recorder, _kept) = recorder();
+        let mut message = Message::default();
+        trace_context::write(&mut message, &trace_context::below([7; 16], [9; 8], None));
+        let process = Process(recorder.process(SystemTime::UNIX_EPOCH, &message).map(Arc::new));
+        assert_eq!(process.root(), None);
     }
 }

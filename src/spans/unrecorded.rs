@@ -40,8 +40,14 @@ pub struct Process(());
 impl Process {
     /// Begins nothing.
     #[must_use]
-    pub fn begin(_: Option<SystemTime>, _: &mut Message) -> Self {
+    pub fn begin(_: Option<SystemTime>, _: &Message) -> Self {
         Self(())
+    }
+
+    /// None begins.
+    #[must_use]
+    pub fn root(&self) -> Option<&TraceContext> {
+        None
     }
 
     /// Says nothing.

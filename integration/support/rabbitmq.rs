@@ -1,11 +1,11 @@
 //! A private RabbitMQ for one test run, and a client to look at it with.
 //!
-//! [`node`] is one server for the whole run, with a virtual host for each test; [`rough_node`] is
-//! another, lent to one test at a time, which may kill it, restart it and raise its alarms.
+//! [`node`] is one server for the whole run, with a virtual host for each test; [`rough_node`]
+//! is one of two others, lent to one test at a time, which may kill it, restart it and raise its alarms.
 //! `LOCKGATE_TEST_AMQP_URL` names a server to use instead for the tests that need nothing but one:
 //! see [`place`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -221,6 +221,15 @@ impl Node {
         self.eval(&format!(
             "rabbit_auth_backend_internal:change_password(<<\"{user}\">>, <<\"{password}\">>, <<\"t\">>)."
         ));
+    }
+
+    /// The connections of a user in a virtual host, by Erlang's names for them.
+    pub fn connections(&self, vhost: &str, user: &str) -> BTreeSet<String> {
+        let found = self.eval(&format!(
+            "[io:format(\"~w~n\", [P]) || [{{pid, P}}, {{vhost, <<\"{vhost}\">>}}, {{user, <<\"{user}\">>}}] <- \
+             rabbit_networking:connection_info_all([pid, vhost, user])], ok."
+        ));
+        found.lines().filter(|line| line.starts_with('<')).map(str::to_owned).collect()
     }
 
     /// Closes every connection of a user in a virtual host, and says how many there were.

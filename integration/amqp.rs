@@ -184,7 +184,7 @@ fn an_attempt_at_a_silent_peer_ends_in_time() {
             let start = Instant::now();
             fails(&publisher, outgoing("e", "k", "{}"), Class::Transient, "timeout").await;
             assert!(start.elapsed() >= Duration::from_millis(450));
-            assert!(start.elapsed() < Duration::from_secs(8), "{:?}", start.elapsed());
+            assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
             // Nothing is left of the attempt: its socket is closed.
             let (mut socket, _) = silent.accept().await.unwrap();
             let mut all = Vec::new();

@@ -432,7 +432,7 @@ fn a_server_that_is_not_there_is_said_to_be_lost_at_once_and_is_not_hammered() {
         let start = tokio::time::Instant::now();
         let text = lost(bus.consume(Queue::Source, 1).await);
         assert!(text.contains("refused"), "{text}");
-        assert!(start.elapsed() < Duration::from_secs(8));
+        assert!(start.elapsed() < Duration::from_secs(2));
         for _ in 0..3 {
             lost(bus.store(Target::Rejected, message("x")).await);
             lost(bus.consume(Queue::Source, 1).await);
@@ -452,7 +452,7 @@ fn a_silent_server_is_given_up_in_time() {
         let start = tokio::time::Instant::now();
         let text = lost(bus.consume(Queue::Source, 1).await);
         assert!(text.contains("no answer within 10s"), "{text}");
-        assert!(start.elapsed() < Duration::from_secs(18));
+        assert!(start.elapsed() < Duration::from_secs(12));
         // Nothing is left of the attempt: its socket is closed.
         let (mut socket, _) = silent.accept().await.unwrap();
         let mut all = Vec::new();

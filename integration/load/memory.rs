@@ -61,7 +61,7 @@ fn a_backlog_of_large_events_does_not_fill_the_memory() {
         publish("large", LARGE).await;
         publish("last", 100).await;
         let configuration = Configuration::write(folder.path(), &toml);
-        let lockgate = Lockgate::start_quiet(&configuration).await;
+        let lockgate = Lockgate::start_ready(&configuration).await;
         let idle = resident(lockgate.pid()).0;
         let mut samples = Vec::new();
         eventually("every event at the endpoint", DEADLINE, || {
@@ -91,7 +91,7 @@ fn a_backlog_of_large_events_does_not_fill_the_memory() {
         assert_eq!((times.len(), repeated), (3 * EVENTS, 0));
         assert!(most <= MOST, "{most} MiB");
         assert!(changes.iter().any(|line| line.contains("prefetch lowered")));
-        assert!(changes.len() <= 10, "it flaps");
+        assert!(changes.len() <= 20, "it flaps");
         assert_eq!(platform.depth("events").await, 0);
     });
 }

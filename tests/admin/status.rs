@@ -107,7 +107,7 @@ async fn while_the_bus_is_down_the_status_answers_at_once() {
     eventually("it consumes no more", || !consuming()).await;
     let began = Instant::now();
     let (code, status) = listener.get("/api/status").await;
-    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
     assert_eq!((code, &status["source"]["consuming"]), (200, &json!(false)));
 }
 
@@ -160,7 +160,7 @@ async fn the_stream_has_the_status_at_once_and_then_every_second() {
     let mut more = 1;
     while events.next().await.unwrap()["endpoints"][0]["paused"] != true {
         more += 1;
-        assert!(more <= 3, "the pause is not shown");
+        assert!(more <= 2, "the pause is not shown");
     }
     events.next().await.unwrap();
     let took = began.elapsed();
